@@ -1,0 +1,47 @@
+"""How a decision meets the store's newest word.
+
+Decisions are made from records that may be old: that saves a round trip for every call. A step finds out (`Stale`) when
+the caller or the queue has changed since. Then the records are read anew and the decision is made again, once; what is
+answered without a step asks the gate first.
+
+A gate that lags behind an agent's record, because somebody died between the two, is brought up to date on the way. It
+takes only higher revisions, so that does no harm however often and by whomever it is done.
+"""
+
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from dropoff.core.caller import Caller, caller_of, caller_upkeep
+from dropoff.core.store import Stale, Store
+from dropoff.errors import BrokerUnavailable, Unauthenticated
+
+T = TypeVar("T")
+
+
+async def decided(store: Store, caller: Caller, decide: Callable[[Caller], Awaitable[T]]) -> T:
+    """Decide and do. Raises what `decide` raises, and `BrokerUnavailable` where records change faster than we read."""
+    try:
+        return await decide(caller)
+    except Stale:
+        caller = await renewed(store, caller)
+    try:
+        return await decide(caller)
+    except Stale:
+        raise BrokerUnavailable(stored="nothing") from None
+
+
+async def current(store: Store, caller: Caller) -> Caller:
+    """The caller by the gate's word of now. Raises `Unauthenticated` if it is revoked."""
+    if await store.standing(caller.agent) == f"{caller.rev} active":
+        return caller
+    return await renewed(store, caller)
+
+
+async def renewed(store: Store, caller: Caller) -> Caller:
+    """The caller by its record of now, which the gate knows on return; the queues are read anew as well."""
+    principal = await store.principal(caller.agent, fresh=True)
+    await store.queues(fresh=True)
+    if principal is None:
+        raise Unauthenticated
+    await store.gate(caller_upkeep(), principal.agent, principal.rev, principal.standing, principal.reason)
+    return caller_of(principal, caller.credential, caller.trace)

@@ -1,0 +1,32 @@
+"""A limit on everything, in one place, each with its arithmetic. Units stand last in the name."""
+
+from typing import Final
+
+PAYLOAD_BYTES_MAX: Final = 262_144  # a long document as text; more belongs into a bucket, and a reference here
+PAYLOAD_DEPTH_MAX: Final = 64
+PAYLOAD_VALUES_MAX: Final = 50_000  # bounds a validator's work, whatever the schema says
+INTEGER_MAX: Final = 2**53 - 1  # above it, JSON readers in other languages disagree
+
+NOTE_CHARS_MAX: Final = 500
+REASON_CHARS_MAX: Final = 500
+PROGRESS_CHARS_MAX: Final = 200
+REQUEST_KEY_CHARS_MAX: Final = 200
+NAME_CHARS_MAX: Final = 64
+
+LEASE_MS_DEFAULT: Final = 300_000
+LEASE_MS_MIN: Final = 1_000
+LEASE_MS_MAX: Final = 86_400_000  # also how long one lease can be kept alive by extending it
+ATTEMPTS_MAX_DEFAULT: Final = 5
+DELIVERIES_PER_ATTEMPT: Final = 10  # ends a handoff that is only ever released: see lifecycle, release → dead
+WAITING_MAX_DEFAULT: Final = 1_000_000
+DELAY_MS_MAX: Final = 30 * 86_400_000
+
+RETRY_MS_BASE: Final = 5_000  # 5 s · 2^(failures − 1)
+RETRY_MS_MAX: Final = 300_000
+
+WAIT_S_DEFAULT: Final = 3
+WAIT_S_MAX: Final = 30
+PICKER_SEEN_MS: Final = 300_000  # an agent that asked for work within this time is counted as a picker
+ATTEMPTS_KEPT: Final = 3  # previous attempts shown to the next holder
+
+OVERDUE_AT_ONCE: Final = 200  # upkeep ends this many leases a tick and queue: about 2 ms of the store's time

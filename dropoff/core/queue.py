@@ -1,0 +1,40 @@
+"""A queue: its contract and its limits, as one value."""
+
+import msgspec
+
+from dropoff.core import limits
+from dropoff.core.caller import Revision
+from dropoff.core.handoff import QueueName
+
+
+class Queue(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The settings of one queue. A step that was decided with an older `rev` than the store has is not carried out."""
+
+    name: QueueName
+    rev: Revision = Revision("0")
+    schema: str  # research@3
+    schema_hash: str
+    purpose: str = ""
+    lease_ms: int = limits.LEASE_MS_DEFAULT
+    attempts_max: int = limits.ATTEMPTS_MAX_DEFAULT
+    payload_bytes_max: int = limits.PAYLOAD_BYTES_MAX
+    waiting_max: int = limits.WAITING_MAX_DEFAULT
+
+    @property
+    def version(self) -> str:
+        """The schema's version: what waits is kept apart by it, `ready:<version>`."""
+        return self.schema.rpartition("@")[2]
+
+
+class QueueFigures(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A queue in numbers, at one moment."""
+
+    waiting: int = 0
+    leased: int = 0
+    scheduled: int = 0
+    dead: int = 0
+    ended: int = 0
+    pickers: int = 0
+    oldest_ms: int = 0  # how long the oldest has been waiting; 0 when nothing waits
+    in_per_minute: float = 0.0  # over the last five minutes
+    out_per_minute: float = 0.0

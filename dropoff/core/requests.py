@@ -1,0 +1,73 @@
+"""What agents ask, as values: the arguments of each verb, the same through every door.
+
+The doors advertise these shapes, check what comes against them, and hand the value to the broker. None of them has an
+argument that names the caller, and none has the request key: who calls is proven, and a model would make keys up.
+An empty text is an argument that was not given.
+"""
+
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta
+
+from dropoff.core import limits
+
+Text = Annotated[str, Meta(max_length=limits.REASON_CHARS_MAX)]
+Wait = Annotated[int, Meta(ge=0, le=limits.WAIT_S_MAX)]
+Delay = Annotated[int, Meta(ge=0, le=limits.DELAY_MS_MAX // 1000)]
+Outcome = Literal["try_again", "not_for_me", "impossible"]
+
+
+class DropOff(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    queue: Annotated[str, Meta(description="Where it goes; may be left out if you have one queue only.")] = ""
+    note: Annotated[Text, Meta(description="A word to the receiver, beside the payload.")] = ""
+    delay_seconds: Annotated[Delay, Meta(description="Nobody gets it before this time has passed.")] = 0
+    payload: Annotated[dict[str, Any], Meta(description="The work itself: an object that fits the queue's schema.")]
+
+
+class PickUp(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    queue: Annotated[str, Meta(description="Take from this queue only; left out: from any of yours.")] = ""
+    wait_seconds: Annotated[Wait, Meta(description="How long to wait when there is no work.")] = limits.WAIT_S_DEFAULT
+
+
+class Complete(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    lease_id: Annotated[str, Meta(description="The lease_id that pick_up gave you.")]
+    result: Annotated[dict[str, Any], Meta(description="The outcome, for the sender to read.")] = {}
+
+
+class HandBack(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    lease_id: Annotated[str, Meta(description="The lease_id that pick_up gave you.")]
+    outcome: Annotated[
+        Outcome,
+        Meta(
+            description="try_again: it failed, later it may work. not_for_me: somebody else should take it. "
+            "impossible: nobody can do it; this is final."
+        ),
+    ]
+    reason: Annotated[Text, Meta(description="Why; the next holder or the sender reads it.")] = ""
+    delay_seconds: Annotated[Delay | None, Meta(description="Only for try_again: not before this time.")] = None
+    checkpoint: Annotated[dict[str, Any], Meta(description="What you have so far, for the next holder.")] = {}
+
+
+class Extend(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    lease_id: Annotated[str, Meta(description="The lease_id that pick_up gave you.")]
+    progress: Annotated[
+        str, Meta(max_length=limits.PROGRESS_CHARS_MAX, description="How far you are, for those who watch.")
+    ] = ""
+    checkpoint: Annotated[
+        dict[str, Any], Meta(description="What you have so far; whoever holds the handoff next gets it.")
+    ] = {}
+
+
+class Check(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    handoff_id: Annotated[str, Meta(description="The handoff_id that drop_off gave you.")]
+    wait_seconds: Annotated[Wait, Meta(description="Wait this long for its outcome.")] = 0
+
+
+class Withdraw(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    handoff_id: Annotated[str, Meta(description="The handoff_id that drop_off gave you.")]
+    reason: Annotated[Text, Meta(description="Why you take it back.")] = ""
+
+
+class Describe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    queue: Annotated[str, Meta(description="One queue; left out: all of yours.")] = ""

@@ -1,0 +1,207 @@
+"""The store, as the core speaks to it: our verbs, and nothing of Redis.
+
+There is one store (`storage/store.py`) and, in the tests, a plain model of it in memory (`tests/model.py`); the promise
+is proved by making both tell the same story.
+
+Each verb is one atomic step: it passes the gate, changes the record, and writes its ledger entry, or does nothing at
+all. What a step refuses is raised as one of `dropoff.errors`. `Stale` is the step's way of saying that it was decided
+with an older record of the caller or of the queue than the store has: whoever decided loads both anew, decides again,
+and tries once more.
+
+`request` is the request key of the call. The same key gives the same answer: a step that was heard twice happens once.
+`content` is the digest of all that was asked; the same key with other content is a `RequestConflict`.
+"""
+
+from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import Literal, Protocol
+
+import msgspec
+
+from dropoff.core.caller import Caller, Principal
+from dropoff.core.handoff import AgentName, Handoff, HandoffId, NewHandoff, QueueName
+from dropoff.core.lease import Lease
+from dropoff.core.ledger import Entry, Receipt
+from dropoff.core.lifecycle import State
+from dropoff.core.queue import Queue, QueueFigures
+
+Settling = Literal["release", "retry", "reject"]
+
+
+class Stale(Exception):
+    """The step was decided with an older record than the store has. Nothing was done."""
+
+
+class StoredSchema(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A registered schema: `name@version`, and its canonical content under its hash."""
+
+    ref: str
+    hash: str
+    content: bytes
+
+
+class DroppedOff(msgspec.Struct, frozen=True, kw_only=True):
+    receipt: Receipt
+    state: State
+    ahead_of_it: int
+    pickers: int
+    repeated: bool = False
+
+
+class PickedUp(msgspec.Struct, frozen=True, kw_only=True):
+    receipt: Receipt
+    lease: Lease
+    handoff: Handoff
+    waiting: int
+    repeated: bool = False
+
+
+class Extended(msgspec.Struct, frozen=True, kw_only=True):
+    receipt: Receipt
+    lease_ends_ms: int
+    withdrawal_asked: bool
+
+
+class Completed(msgspec.Struct, frozen=True, kw_only=True):
+    receipt: Receipt
+    repeated: bool = False
+
+
+class HandedBack(msgspec.Struct, frozen=True, kw_only=True):
+    receipt: Receipt
+    state: State
+    attempts_left: int
+    due_ms: int = 0
+
+
+class Withdrawn(msgspec.Struct, frozen=True, kw_only=True):
+    receipt: Receipt
+    state: State  # `withdrawn`, or `leased` where the holder was asked
+    repeated: bool = False
+
+
+class Overdue(msgspec.Struct, frozen=True, kw_only=True):
+    """What the clock has to end or to start in one queue."""
+
+    leases: tuple[HandoffId, ...]
+    timers: tuple[HandoffId, ...]
+
+
+class Waiting(Protocol):
+    """One caller's place among those who wait."""
+
+    async def news(self, timeout_s: float) -> bool:
+        """True as soon as there may be something new, False when the time is up."""
+        ...
+
+
+class Store(Protocol):
+    # ---- what agents ask ----------------------------------------------------------------------------------------
+
+    async def drop_off(self, caller: Caller, queue: Queue, handoff: NewHandoff) -> DroppedOff: ...
+
+    async def pick_up(self, caller: Caller, queue: Queue, request: str) -> PickedUp | None:
+        """Lease the oldest waiting handoff to the caller; None when nothing waits."""
+        ...
+
+    async def extend(
+        self, caller: Caller, lease: Lease, *, progress: str, checkpoint: bytes, request: str, content: str
+    ) -> Extended: ...
+
+    async def complete(self, caller: Caller, lease: Lease, result: bytes) -> Completed: ...
+
+    async def hand_back(
+        self,
+        caller: Caller,
+        lease: Lease,
+        verb: Settling,
+        *,
+        reason: str,
+        delay_ms: int | None,
+        checkpoint: bytes,
+        request: str,
+        content: str,
+    ) -> HandedBack: ...
+
+    async def withdraw(self, caller: Caller, handoff_id: HandoffId, *, reason: str, may_operate: bool) -> Withdrawn: ...
+
+    async def check(self, caller: Caller, handoff_id: HandoffId, *, may_inspect: bool) -> Handoff:
+        """The handoff, for its sender, its last holder, or one who may inspect its queue."""
+        ...
+
+    async def leases_of(self, agent: AgentName) -> tuple[Lease, ...]: ...
+
+    # ---- who waits ----------------------------------------------------------------------------------------------
+
+    def waiting_for_work(self, queues: Sequence[QueueName]) -> AbstractAsyncContextManager[Waiting]:
+        """A place in the line of those who wait for work in any of these queues."""
+        ...
+
+    def waiting_for_outcome(self, handoff_id: HandoffId) -> AbstractAsyncContextManager[Waiting]: ...
+
+    # ---- what the clock starts ----------------------------------------------------------------------------------
+
+    async def overdue(self, queue: QueueName, at_most: int) -> Overdue: ...
+
+    async def lapse(self, handoff_id: HandoffId) -> Receipt | None:
+        """End the lease if its time is over; None if it is not (extended, settled, or ended by another broker)."""
+        ...
+
+    async def due(self, handoff_id: HandoffId) -> Receipt | None: ...
+
+    # ---- who may what -------------------------------------------------------------------------------------------
+
+    async def principal(self, agent: AgentName, *, fresh: bool = False) -> Principal | None:
+        """The record, from memory unless `fresh`: the gate finds out when memory is old."""
+        ...
+
+    async def principals(self) -> tuple[Principal, ...]: ...
+
+    async def agent_by_bearer(self, bearer_hash: str) -> AgentName | None: ...
+
+    async def put_principal(self, by: Caller, principal: Principal) -> Principal:
+        """Write the record over the revision it was made from (`Stale` if that is no longer current), then the gate.
+
+        The change is in force, for the very next step of anybody, on return.
+        """
+        ...
+
+    async def gate(self, by: Caller, agent: AgentName, rev: str, standing: str, reason: str = "") -> bool:
+        """Let the gate know; False if it knew this revision or a higher one."""
+        ...
+
+    # ---- queues and schemas -------------------------------------------------------------------------------------
+
+    async def queues(self, *, fresh: bool = False) -> dict[QueueName, Queue]: ...
+
+    async def put_queue(self, by: Caller, queue: Queue) -> Queue:
+        """Make the queue; `QueueExists` if there is one with other settings, the same again otherwise."""
+        ...
+
+    async def schema(self, hash: str) -> StoredSchema | None: ...
+
+    async def schemas(self) -> dict[str, str]:
+        """Every registered `name@version`, and its hash."""
+        ...
+
+    async def put_schema(self, by: Caller, name: str, hash: str, content: bytes) -> tuple[StoredSchema, bool]:
+        """Register as the next version; the same content again is the version it has. True if it is new."""
+        ...
+
+    # ---- what operators read ------------------------------------------------------------------------------------
+
+    async def figures(self, queues: Sequence[QueueName]) -> dict[QueueName, QueueFigures]: ...
+
+    async def handoffs(self, queue: QueueName, state: State, at_most: int) -> tuple[Handoff, ...]: ...
+
+    async def entries(self, *, after: str = "", at_most: int = 100, handoff_id: str = "") -> tuple[Entry, ...]: ...
+
+    async def standing(self, agent: AgentName) -> str:
+        """What the gate says of an agent: "<rev> <standing>", or "" if nothing."""
+        ...
+
+    async def ping(self) -> None: ...
+
+    async def refresh(self) -> None:
+        """Look again at how durable a write is: a receipt must not claim what the store's settings no longer give."""
+        ...

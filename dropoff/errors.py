@@ -1,0 +1,569 @@
+"""Every refusal: one name, one sentence, one code.
+
+An error is divided by who can mend it: the caller (`after_mending`), time (`later`), or nobody (`never`). Its facts are
+fields, its sentence is made from them, and the doors only translate: a tool result in MCP, `application/problem+json`
+in HTTP, an exit code on the command line. A code never changes once it has been released.
+
+Each sentence says what is wrong, what state the broker is in, and the next call to make, or to stop. It is written for
+a model that reads nothing else. "Nothing was stored" is said only where that is certain. No sentence repeats more than
+80 characters of anybody's payload.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import msgspec
+
+Retry = Literal["never", "after_mending", "later"]
+
+PROBLEMS_SHOWN = 8  # a model mends eight problems at once well; a longer list hides the first
+NAMES_SHOWN = 10
+
+
+class Problem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One thing that is wrong with data from outside, and what would have been right."""
+
+    path: str
+    problem: str
+    expected: str = ""
+    got: str = ""
+
+
+class ErrorRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """An error as it crosses a process boundary."""
+
+    code: str
+    message: str
+    retry: Retry
+    problems: tuple[Problem, ...] = ()
+    hint: str = ""
+
+
+class DropoffError(Exception):
+    """What all refusals have in common."""
+
+    code: ClassVar[str]
+    retry: ClassVar[Retry]
+    http_status: ClassVar[int]
+    exit_code: ClassVar[int]
+    hint: ClassVar[str] = ""
+
+    problems: tuple[Problem, ...] = ()
+
+    def sentence(self) -> str:
+        raise NotImplementedError
+
+    def __str__(self) -> str:
+        return self.sentence()
+
+    def record(self) -> ErrorRecord:
+        return ErrorRecord(
+            code=self.code, message=self.sentence(), retry=self.retry, problems=self.problems, hint=self.hint
+        )
+
+
+def named(names: Sequence[str], shown: int = NAMES_SHOWN) -> str:
+    """The names in one breath: at most ten, then a count; "none" when there are none."""
+    if not names:
+        return "none"
+    rest = len(names) - shown
+    return ", ".join(names[:shown]) + (f" and {rest} more" if rest > 0 else "")
+
+
+def size(amount: int) -> str:
+    return f"{amount} bytes" if amount < 1_000 else f"{amount / 1_000:,.0f} kB"
+
+
+def clock(time_ms: int) -> str:
+    """The time of day in UTC to the second. Division only, for the core has no clock and needs none here."""
+    seconds = time_ms // 1_000 % 86_400
+    return f"{seconds // 3600:02}:{seconds // 60 % 60:02}:{seconds % 60:02}Z"
+
+
+def _listed(problems: Sequence[Problem]) -> str:
+    lines = [f"- {problem.path}: {problem.problem}" for problem in problems[:PROBLEMS_SHOWN]]
+    rest = len(problems) - PROBLEMS_SHOWN
+    return "\n".join([*lines, f"- and {rest} more"] if rest > 0 else lines)
+
+
+def _counted(problems: Sequence[Problem]) -> str:
+    return "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
+
+
+# ---- what the caller sent ---------------------------------------------------------------------------------------
+
+
+@dataclass(eq=False, kw_only=True)
+class PayloadInvalid(DropoffError):
+    """The payload does not fit the queue's schema."""
+
+    code = "payload_invalid"
+    retry = "after_mending"
+    http_status = 422
+    exit_code = 6
+
+    schema: str
+    problems: tuple[Problem, ...]
+
+    def sentence(self) -> str:
+        return (
+            f"Payload rejected by schema {self.schema}: {_counted(self.problems)}. Nothing was stored.\n"
+            f"{_listed(self.problems)}\nFix {'this' if len(self.problems) == 1 else 'these'} and call drop_off again."
+        )
+
+
+@dataclass(eq=False, kw_only=True)
+class ResultInvalid(DropoffError):
+    """The result is not one that can be kept; the lease goes on."""
+
+    code = "result_invalid"
+    retry = "after_mending"
+    http_status = 422
+    exit_code = 6
+
+    problems: tuple[Problem, ...]
+    lease_ends_ms: int
+
+    def sentence(self) -> str:
+        return (
+            f"Result rejected: {_counted(self.problems)}. It was not stored. "
+            f"The lease is still yours until {clock(self.lease_ends_ms)}.\n{_listed(self.problems)}\n"
+            f"Fix {'this' if len(self.problems) == 1 else 'these'} and call complete_handoff again."
+        )
+
+
+@dataclass(eq=False, kw_only=True)
+class ArgumentsInvalid(DropoffError):
+    """The verb's own arguments do not fit what it advertises."""
+
+    code = "arguments_invalid"
+    retry = "after_mending"
+    http_status = 422
+    exit_code = 6
+
+    verb: str
+    problems: tuple[Problem, ...]
+
+    def sentence(self) -> str:
+        return (
+            f"Arguments of {self.verb} rejected: {_counted(self.problems)}. Nothing was stored.\n"
+            f"{_listed(self.problems)}\nFix {'this' if len(self.problems) == 1 else 'these'} "
+            f"and call {self.verb} again."
+        )
+
+
+@dataclass(eq=False, kw_only=True)
+class PayloadTooLarge(DropoffError):
+    """More bytes than the queue takes."""
+
+    code = "payload_too_large"
+    retry = "after_mending"
+    http_status = 413
+    exit_code = 6
+
+    what: str
+    bytes: int
+    bytes_max: int
+    queue: str = ""
+
+    def sentence(self) -> str:
+        whose = f"of '{self.queue}' " if self.queue else ""
+        return (
+            f"{self.what} is {size(self.bytes)}; the limit {whose}is {size(self.bytes_max)}. Nothing was stored. "
+            "Store the large part elsewhere and pass a reference."
+        )
+
+
+@dataclass(eq=False, kw_only=True)
+class RequestConflict(DropoffError):
+    """A request key came back with other content."""
+
+    code = "request_conflict"
+    retry = "after_mending"
+    http_status = 409
+    exit_code = 5
+
+    handoff_id: str
+
+    def sentence(self) -> str:
+        return (
+            f"This request key was already used for {self.handoff_id} with other content. Nothing was stored. "
+            "Use a new key for new work."
+        )
+
+
+# ---- what the caller may do -------------------------------------------------------------------------------------
+
+
+@dataclass(eq=False, kw_only=True)
+class QueueUnknown(DropoffError):
+    """No such queue for this caller: missing and forbidden look alike without any grant."""
+
+    code = "queue_unknown"
+    retry = "after_mending"
+    http_status = 404
+    exit_code = 3
+
+    queue: str
+    doing: str
+    allowed: tuple[str, ...] = ()
+    meant: str = ""
+
+    def sentence(self) -> str:
+        meant = f" Did you mean '{self.meant}'?" if self.meant else ""
+        return (
+            f"There is no queue '{self.queue[:80]}' for you. "
+            f"You may {self.doing}: {named(self.allowed)}.{meant} Nothing was stored."
+        )
+
+
+@dataclass(eq=False, kw_only=True)
+class QueueNeeded(DropoffError):
+    """The caller may use several queues, or none, and named none."""
+
+    code = "arguments_invalid"
+    retry = "after_mending"
+    http_status = 422
+    exit_code = 6
+
+    verb: str
+    doing: str
+    allowed: tuple[str, ...]
+
+    def sentence(self) -> str:
+        return f"Say which queue. You may {self.doing}: {named(self.allowed)}. Nothing was stored."
+
+
+@dataclass(eq=False, kw_only=True)
+class NotAllowed(DropoffError):
+    """The caller is known, and may not do this."""
+
+    code = "not_allowed"
+    retry = "never"
+    http_status = 403
+    exit_code = 4
+
+    agent: str
+    doing: str
+    only: tuple[str, ...] = ()
+
+    def sentence(self) -> str:
+        only = f", only {' and '.join(self.only)}" if self.only else ""
+        return f"Agent '{self.agent}' may not {self.doing}{only}. Nothing was stored. Do not retry; tell your operator."
+
+
+@dataclass(eq=False, kw_only=True)
+class Frozen(DropoffError):
+    """An operator has stopped this agent, or everything, for now."""
+
+    code = "frozen"
+    retry = "never"
+    http_status = 403
+    exit_code = 4
+
+    what: str
+
+    def sentence(self) -> str:
+        return f"{self.what} is frozen by an operator. Nothing was stored. Do not retry in this run; report it."
+
+
+@dataclass(eq=False, kw_only=True)
+class QueueFull(DropoffError):
+    """The queue holds as many handoffs as it may."""
+
+    code = "queue_full"
+    retry = "later"
+    http_status = 429
+    exit_code = 10
+
+    queue: str
+    waiting_max: int
+
+    def sentence(self) -> str:
+        return (
+            f"Queue '{self.queue}' holds {self.waiting_max:,} handoffs, its limit. Nothing was stored. "
+            "Try again in about 60 s."
+        )
+
+
+class Unauthenticated(DropoffError):
+    """One text for every cause, so that a stranger learns nothing from it."""
+
+    code = "unauthenticated"
+    retry = "never"
+    http_status = 401
+    exit_code = 4
+
+    def sentence(self) -> str:
+        return (
+            "The broker does not know who is calling: the credential is missing, unknown or no longer valid. "
+            "Nothing was stored. Do not retry; tell your operator."
+        )
+
+
+# ---- leases and handoffs ----------------------------------------------------------------------------------------
+
+
+@dataclass(eq=False, kw_only=True)
+class LeaseLost(DropoffError):
+    """Your lease has ended and the handoff has moved on; stop, and do not complete it."""
+
+    code = "lease_lost"
+    retry = "never"
+    http_status = 409
+    exit_code = 5
+
+    ended_ago_ms: int
+    now: str  # what became of the handoff, in words
+    fence_now: int
+
+    def sentence(self) -> str:
+        return (
+            f"Your lease ended {self.ended_ago_ms // 1_000} s ago and the handoff {self.now}. "
+            "Nothing of this call was stored. Stop working on it; call pick_up for new work."
+        )
+
+
+@dataclass(eq=False, kw_only=True)
+class LeaseUnknown(DropoffError):
+    """The lease named is not one of the caller's."""
+
+    code = "lease_unknown"
+    retry = "after_mending"
+    http_status = 404
+    exit_code = 3
+
+    lease_id: str
+    held: tuple[str, ...]
+
+    def sentence(self) -> str:
+        if self.lease_id in {held.rpartition(".")[0] for held in self.held}:
+            return (
+                f"'{self.lease_id}' is a handoff_id. Nothing was stored. "
+                f"Use the lease_id that pick_up gave you; you hold: {named(self.held)}."
+            )
+        return f"No lease '{self.lease_id[:80]}' is yours. Nothing was stored. You hold: {named(self.held)}."
+
+
+@dataclass(eq=False, kw_only=True)
+class AlreadySettled(DropoffError):
+    """The caller's lease came to its end by another outcome."""
+
+    code = "already_settled"
+    retry = "never"
+    http_status = 409
+    exit_code = 5
+
+    handoff_id: str
+    state: str
+    at_ms: int
+
+    def sentence(self) -> str:
+        how = " with a different result" if self.state == "completed" else ""
+        return (
+            f"Handoff {self.handoff_id} was already {self.state} by you at {clock(self.at_ms)}{how}. "
+            "Nothing was changed. Stop working on it; call pick_up for new work."
+        )
+
+
+@dataclass(eq=False, kw_only=True)
+class HandoffSettled(DropoffError):
+    """The handoff has its outcome; it cannot be changed any more."""
+
+    code = "handoff_settled"
+    retry = "never"
+    http_status = 409
+    exit_code = 5
+
+    handoff_id: str
+    state: str
+    at_ms: int
+
+    def sentence(self) -> str:
+        return (
+            f"Handoff {self.handoff_id} is {self.state} since {clock(self.at_ms)}; final is final. "
+            "Nothing was changed. Call check_handoff to read its outcome."
+        )
+
+
+@dataclass(eq=False, kw_only=True)
+class HandoffUnknown(DropoffError):
+    """No such handoff for this caller."""
+
+    code = "handoff_unknown"
+    retry = "after_mending"
+    http_status = 404
+    exit_code = 3
+
+    handoff_id: str
+
+    def sentence(self) -> str:
+        return (
+            f"There is no handoff '{self.handoff_id[:80]}' that you dropped off or picked up. Nothing was changed. "
+            "Ids look like research-8F3K2Q9T1MXK7A4B."
+        )
+
+
+# ---- what operators do ------------------------------------------------------------------------------------------
+
+
+@dataclass(eq=False, kw_only=True)
+class SchemaUnknown(DropoffError):
+    """No schema of that name and version is registered."""
+
+    code = "schema_unknown"
+    retry = "after_mending"
+    http_status = 404
+    exit_code = 3
+
+    schema: str
+    known: tuple[str, ...] = ()
+
+    def sentence(self) -> str:
+        return (
+            f"There is no schema '{self.schema[:80]}'. Known: {named(self.known)}. Nothing was stored. "
+            "Register it with: dropoff schema push NAME FILE"
+        )
+
+
+@dataclass(eq=False, kw_only=True)
+class SchemaRefused(DropoffError):
+    """The schema itself cannot be a contract."""
+
+    code = "schema_refused"
+    retry = "after_mending"
+    http_status = 422
+    exit_code = 6
+
+    name: str
+    problems: tuple[Problem, ...]
+
+    def sentence(self) -> str:
+        return (
+            f"Schema '{self.name[:80]}' refused: {_counted(self.problems)}. Nothing was stored.\n"
+            f"{_listed(self.problems)}\nMend the schema and push it again."
+        )
+
+
+@dataclass(eq=False, kw_only=True)
+class QueueExists(DropoffError):
+    """A queue of that name is there, with other settings."""
+
+    code = "queue_exists"
+    retry = "never"
+    http_status = 409
+    exit_code = 5
+
+    queue: str
+    differs: tuple[str, ...] = ()
+
+    def sentence(self) -> str:
+        differs = f" It differs in: {named(self.differs)}." if self.differs else ""
+        return f"Queue '{self.queue}' exists with other settings.{differs} Nothing was changed."
+
+
+@dataclass(eq=False, kw_only=True)
+class AgentExists(DropoffError):
+    """An agent of that name is there."""
+
+    code = "agent_exists"
+    retry = "never"
+    http_status = 409
+    exit_code = 5
+
+    agent: str
+
+    def sentence(self) -> str:
+        return (
+            f"Agent '{self.agent}' exists. Nothing was changed. Change its grants with: "
+            "dropoff agent grant NAME GRANT, or choose another name."
+        )
+
+
+@dataclass(eq=False, kw_only=True)
+class AgentUnknown(DropoffError):
+    """No agent of that name."""
+
+    code = "agent_unknown"
+    retry = "after_mending"
+    http_status = 404
+    exit_code = 3
+
+    agent: str
+
+    def sentence(self) -> str:
+        return f"There is no agent '{self.agent[:80]}'. Nothing was changed. See: dropoff agent ls"
+
+
+@dataclass(eq=False)
+class StoreRefused(DropoffError):
+    """The store is not one that a promise can be built on; the broker does not start."""
+
+    code = "store_refused"
+    retry = "after_mending"
+    http_status = 503
+    exit_code = 8
+
+    reason: str
+
+    def sentence(self) -> str:
+        return self.reason
+
+
+@dataclass(eq=False, kw_only=True)
+class BrokerUnavailable(DropoffError):
+    """The store is out of reach. `stored` says what is certain: "nothing", or "unknown"."""
+
+    code = "broker_unavailable"
+    retry = "later"
+    http_status = 503
+    exit_code = 8
+
+    stored: Literal["nothing", "unknown"]
+
+    def sentence(self) -> str:
+        if self.stored == "nothing":
+            return "The broker cannot reach its storage. Nothing was stored. Try again in a few seconds."
+        return (
+            "The broker lost its storage in the middle of this call. It is not known whether this was stored. "
+            "Repeat the same call; it will not happen twice."
+        )
+
+
+@dataclass(eq=False, kw_only=True)
+class InternalError(DropoffError):
+    """A fault of ours; the log has the rest under the same id."""
+
+    code = "internal_error"
+    retry = "later"
+    http_status = 500
+    exit_code = 1
+
+    id: str
+
+    def sentence(self) -> str:
+        return (
+            f"The broker failed inside (id {self.id}; its log says more). It is not known whether this was stored. "
+            "Tell your operator."
+        )
+
+
+def every_error() -> list[type[DropoffError]]:
+    """All kinds, in the order of this file: for the exported table and the tests."""
+    return list(DropoffError.__subclasses__())
+
+
+def table() -> list[dict[str, Any]]:
+    """What `schemas/wire/errors.json` holds: one row a code."""
+    rows = {
+        kind.code: {
+            "code": kind.code,
+            "meaning": (kind.__doc__ or "").strip(),
+            "retry": kind.retry,
+            "http_status": kind.http_status,
+            "exit_code": kind.exit_code,
+        }
+        for kind in reversed(every_error())
+    }
+    return list(reversed(rows.values()))

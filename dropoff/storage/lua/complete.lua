@@ -1,0 +1,16 @@
+#!lua flags=allow-oom
+-- complete: the holder ends its lease and records the outcome.
+--
+-- keys: @queue handoff
+-- args: @call @queue fence request content result
+-- gives: completed | repeated | stale | refused
+--
+-- The same result from the same holder is the same success, without any key: `request` is the word "complete" for all.
+local stop = stopped_at_gate()
+if stop then return stop end
+local h, refusal = lease()
+if h.state == 'completed' and h.asked == asking() and h.asked_content == content then
+  return answer('repeated', {}, read_entry(h.asked_entry))
+end
+if refusal then return refusal end
+return answer('completed', {}, move(h, 'complete', 'completed', remembered({ result = result })))

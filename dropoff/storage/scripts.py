@@ -1,0 +1,84 @@
+"""Each Lua file is one atomic step, and its header is its signature.
+
+The lines `keys:`, `args:` and `gives:` are read and obeyed: the names in a step are bound from them, a call must bring
+exactly those, and a reply that the header does not announce is a fault. So the header cannot drift from what runs.
+`@call`, `@queue` and the like stand for a group that many steps share.
+
+What runs is: the shebang, the names, the lifecycle's table, the prelude, the file. It is addressed by the hash of all
+that, so brokers of two versions can share a store during an upgrade: each runs its own meaning.
+"""
+
+import hashlib
+import re
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from typing import Final
+
+from dropoff.core import lifecycle
+
+KEY_GROUPS: Final = {"@queue": "gate ledger config leases timers held final dead pickers"}
+ARG_GROUPS: Final = {"@call": "caller rev credential trace clock_ms", "@queue": "queue_keys partition_keys wake"}
+
+
+@dataclass(frozen=True)
+class Script:
+    """A step as the server gets it."""
+
+    name: str
+    keys: tuple[str, ...]
+    args: tuple[str, ...]
+    gives: frozenset[str]
+    text: bytes
+    sha: bytes
+
+    def command(self, keys: dict[str, str], args: dict[str, str | bytes]) -> tuple[str | bytes, ...]:
+        """The step with these values, ready to be sent."""
+        assert set(self.args) <= args.keys(), f"{self.name} lacks {set(self.args) - args.keys()}"
+        bound = (keys[name] for name in self.keys)
+        return ("EVALSHA", self.sha, str(len(self.keys)), *bound, *(args[name] for name in self.args))
+
+
+@cache
+def script(name: str) -> Script:
+    """The step of that name, read from `lua/`."""
+    source = _read(name)
+    keys, args = _names(source, "keys", KEY_GROUPS), _names(source, "args", ARG_GROUPS)
+    shebang, _, body = source.partition("\n")
+    assert shebang.startswith("#!lua"), f"{name}.lua does not say what it may do"
+    pages = ["_prelude", "_handoff"] if "@queue" in _header(source, "keys") else ["_prelude"]
+    text = "\n".join(
+        [
+            shebang,
+            *(f"local {key} = KEYS[{place}]" for place, key in enumerate(keys, 1)),
+            *(f"local {arg} = ARGV[{place}]" for place, arg in enumerate(args, 1)),
+            lifecycle.as_lua(),
+            *(_read(page) for page in pages),
+            body,
+        ]
+    ).encode()
+    words = (answer.split()[0] for answer in re.sub(r"\(.*?\)", "", _header(source, "gives")).split("|"))
+    sha = hashlib.sha1(text, usedforsecurity=False).hexdigest().encode()
+    return Script(name, keys, args, frozenset(words), text, sha)
+
+
+def every_script() -> list[Script]:
+    files = resources.files("dropoff.storage").joinpath("lua").iterdir()
+    names = sorted(file.name.removesuffix(".lua") for file in files if file.name.endswith(".lua"))
+    return [script(name) for name in names if not name.startswith("_")]
+
+
+@cache
+def _read(name: str) -> str:
+    return resources.files("dropoff.storage").joinpath("lua", f"{name}.lua").read_text(encoding="utf-8")
+
+
+def _header(source: str, line: str) -> str:
+    match = re.search(rf"^-- {line}: (.*)$", source, re.MULTILINE)
+    assert match is not None, f"a step has no line '{line}:'"
+    return match[1]
+
+
+def _names(source: str, line: str, groups: dict[str, str]) -> tuple[str, ...]:
+    words = [groups.get(word, word) for word in _header(source, line).split()]
+    return tuple(" ".join(words).split())
