@@ -360,11 +360,12 @@ class AlreadySettled(DropoffError):
     at_ms: int
 
     def sentence(self) -> str:
-        how = " with a different result" if self.state == "completed" else ""
-        return (
-            f"Handoff {self.handoff_id} was already {self.state} by you at {clock(self.at_ms)}{how}. "
-            "Nothing was changed. Stop working on it; call pick_up for new work."
-        )
+        at = clock(self.at_ms)
+        how = {
+            "completed": f"was already completed by you at {at} with a different result",
+            "rejected": f"was already handed back by you at {at} as impossible",
+        }.get(self.state, f"is {self.state} since {at}, when your lease ended")
+        return f"Handoff {self.handoff_id} {how}. Nothing was changed. Stop working on it; call pick_up for new work."
 
 
 @dataclass(eq=False, kw_only=True)
@@ -496,6 +497,83 @@ class AgentUnknown(DropoffError):
         return f"There is no agent '{self.agent[:80]}'. Nothing was changed. See: dropoff agent ls"
 
 
+# ---- how the broker was reached ---------------------------------------------------------------------------------
+
+
+@dataclass(eq=False, kw_only=True)
+class RouteUnknown(DropoffError):
+    """The broker has nothing at this address."""
+
+    code = "route_unknown"
+    retry = "never"
+    http_status = 404
+    exit_code = (
+        1  # not 3: what is missing is no handoff or queue, but the call itself (an older broker, a typing error)
+    )
+
+    path: str
+
+    def sentence(self) -> str:
+        return f"There is nothing at '{self.path[:80]}'. Nothing was done. See /v1/openapi.json for all there is."
+
+
+@dataclass(eq=False, kw_only=True)
+class MethodNotAllowed(DropoffError):
+    """The address is right and the method is not."""
+
+    code = "method_not_allowed"
+    retry = "never"
+    http_status = 405
+    exit_code = 1
+
+    method: str
+    path: str
+    allowed: tuple[str, ...]
+
+    def sentence(self) -> str:
+        return f"{self.path[:80]} knows no {self.method[:80]}, only {named(self.allowed)}. Nothing was done."
+
+
+@dataclass(eq=False, kw_only=True)
+class HostRefused(DropoffError):
+    """The broker was called by a name that is not one of its own."""
+
+    code = "host_refused"
+    retry = "never"
+    http_status = 421
+    exit_code = 4
+
+    host: str
+
+    def sentence(self) -> str:
+        name = self.host[:80] or "(none)"
+        return (
+            f"This broker does not answer to the name '{name}' (the Host header). Nothing was done. "
+            f"If that is its name, start it with DROPOFF_ALLOWED_HOSTS={name}"
+        )
+
+
+@dataclass(eq=False, kw_only=True)
+class OriginRefused(DropoffError):
+    """A page of another site tried to call the broker from a browser."""
+
+    code = "origin_refused"
+    retry = "never"
+    http_status = 403
+    exit_code = 4
+
+    origin: str
+
+    def sentence(self) -> str:
+        return (
+            f"Pages from '{self.origin[:80]}' (the Origin header) may not call this broker. Nothing was done. "
+            "Call it from a program, or from a page of its own."
+        )
+
+
+# ---- the broker itself ------------------------------------------------------------------------------------------
+
+
 @dataclass(eq=False)
 class StoreRefused(DropoffError):
     """The store is not one that a promise can be built on; the broker does not start."""
@@ -551,7 +629,7 @@ class InternalError(DropoffError):
 
 def every_error() -> list[type[DropoffError]]:
     """All kinds, in the order of this file: for the exported table and the tests."""
-    return list(DropoffError.__subclasses__())
+    return [kind for kind in DropoffError.__subclasses__() if kind.__module__ == __name__]  # not the client's own
 
 
 def table() -> list[dict[str, Any]]:

@@ -1,21 +1,24 @@
 """How a decision meets the store's newest word.
 
-Decisions are made from records that may be old: that saves a round trip for every call. A step finds out (`Stale`) when
-the caller or the queue has changed since. Then the records are read anew and the decision is made again, once; what is
-answered without a step asks the gate first.
+Decisions are made from records that may be old: that saves a round trip for every call. A step finds out (`Stale`)
+when the caller or the queue has changed since. Then the records are read anew and the decision is made again, once. A
+refusal for want of a grant never comes to a step, so it asks the gate before it stands, as does what is answered
+without a step.
 
 A gate that lags behind an agent's record, because somebody died between the two, is brought up to date on the way. It
 takes only higher revisions, so that does no harm however often and by whomever it is done.
 """
 
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from dropoff.core.caller import Caller, caller_of, caller_upkeep
 from dropoff.core.store import Stale, Store
-from dropoff.errors import BrokerUnavailable, Unauthenticated
+from dropoff.errors import BrokerUnavailable, NotAllowed, QueueNeeded, QueueUnknown, Unauthenticated
 
 T = TypeVar("T")
+
+REFUSED_BY_POLICY: Final = (NotAllowed, QueueUnknown, QueueNeeded)
 
 
 async def decided(store: Store, caller: Caller, decide: Callable[[Caller], Awaitable[T]]) -> T:
@@ -24,6 +27,11 @@ async def decided(store: Store, caller: Caller, decide: Callable[[Caller], Await
         return await decide(caller)
     except Stale:
         caller = await renewed(store, caller)
+    except REFUSED_BY_POLICY:
+        now = await current(store, caller)
+        if now is caller:
+            raise
+        caller = now
     try:
         return await decide(caller)
     except Stale:

@@ -109,18 +109,20 @@ class Commit:
             else:
                 self._refuse(batch)
             return
-        for one in await self._exchange(connection, batch):
-            await self._ask_again(one)
+        unanswered = await self._exchange(connection, batch)
+        if unanswered:
+            await self._ask_again(unanswered)
 
-    async def _ask_again(self, one: Asked) -> None:
-        """One command of unknown fate, alone. It had its chance: now the caller is told that nobody knows."""
+    async def _ask_again(self, batch: Sequence[Asked]) -> None:
+        """Commands of unknown fate, each alone and once. After that its caller is told that nobody knows."""
         await asyncio.sleep(AGAIN_S)
-        try:
-            connection = await self._connected()
-        except UNREACHABLE:
-            self._refuse([one], stored="unknown")
-            return
-        self._refuse(await self._exchange(connection, [one]), stored="unknown")
+        for place, one in enumerate(batch):
+            try:
+                connection = await self._connected()
+            except UNREACHABLE:
+                self._refuse(batch[place:], stored="unknown")
+                return
+            self._refuse(await self._exchange(connection, [one]), stored="unknown")
 
     async def _exchange(self, connection: AbstractConnection, batch: Sequence[Asked]) -> Sequence[Asked]:
         """Writes the batch and hands out the answers; returns those that got none, and then the connection is gone."""

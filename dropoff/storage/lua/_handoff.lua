@@ -84,27 +84,37 @@ end
 
 -- ---- leases ----------------------------------------------------------------------------------------------------
 
--- The caller's lease, or nil and what to answer. The authority is: caller = holder, and fence = current.
---
+-- When the caller's lease of this handoff ended; nil if it never had it. The last three that ended without an outcome
+-- stay in the attempts, the one with the outcome in the record itself.
+local function ended_at(h)
+  for _, attempt in ipairs(h.attempts == '' and {} or cjson.decode(h.attempts)) do
+    if attempt.agent == caller and attempt.fence == fence then return attempt.at_ms end
+  end
+  if h.holder == caller and h.fence == fence then return h.ended end
+  return nil
+end
+
+-- The record, and what to answer if the caller does not hold it. The authority is: caller = holder, and fence = current.
 -- A stranger who borrowed a lease id hears that it is not his. A holder who is too late hears what became of it: the
 -- last holder stays in the record, earlier ones (three) in its attempts.
-local function was_mine(h)
-  if h.holder == caller and h.fence == fence then return true end
-  if h.attempts == '' then return false end
-  for _, attempt in ipairs(cjson.decode(h.attempts)) do
-    if attempt.agent == caller and attempt.fence == fence then return true end
+local function ended_at(h)
+  for _, attempt in ipairs(h.attempts == '' and {} or cjson.decode(h.attempts)) do
+    if attempt.agent == caller and attempt.fence == fence then return attempt.at_ms end
   end
-  return false
+  if h.holder == caller and h.fence == fence then return h.ended end
+  return nil
 end
 
 local function lease()
   local h = load(handoff)
   if h.state == 'leased' and h.holder == caller and h.fence == fence then return h, nil end
-  if h.state == 'absent' or not was_mine(h) then return h, refused('lease_unknown') end
-  if h.ended ~= '' and h.fence == fence then
+  local ended = ended_at(h)
+  if not ended then return h, refused('lease_unknown') end
+  -- Settled by the caller: the handoff's last entry is the one that its call on its last lease wrote.
+  if h.ended ~= '' and h.fence == fence and h.asked_entry == h.last then
     return h, refused('already_settled', { 'state', h.state, 'at', h.ended })
   end
-  return h, refused('lease_lost', { 'state', h.state, 'fence', h.fence, 'ended', h.lease_ends, 'now', text(NOW) })
+  return h, refused('lease_lost', { 'state', h.state, 'fence', h.fence, 'ended', ended, 'now', text(NOW) })
 end
 
 -- The same call on the same lease heard again gets the entry that the first one wrote; `remembered` makes a change one

@@ -1,0 +1,296 @@
+"""What callers may ask: each verb in a few sentences.
+
+The order is the same everywhere: may this caller do this here; is what it brings what the queue's contract says; then
+one step of the store, which is all or nothing. What happens when a record was old is written in `core/deciding.py`.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Any, Final, TypeVar
+
+import msgspec
+
+from dropoff.contracts.gate import Gates
+from dropoff.contracts.schema import Schema
+from dropoff.core import lease as leases
+from dropoff.core import payload, policy
+from dropoff.core.caller import Caller
+from dropoff.core.deciding import current, decided
+from dropoff.core.handoff import (
+    UNIQUE_BYTES,
+    Handoff,
+    HandoffId,
+    NewHandoff,
+    QueueName,
+    content_of,
+    derived_id,
+    digest_of,
+    new_id,
+    queue_of,
+)
+from dropoff.core.lease import Lease
+from dropoff.core.lifecycle import FINAL, LEASED
+from dropoff.core.queue import Queue
+from dropoff.core.requests import Check, Complete, Describe, DropOff, Extend, HandBack, Outcome, PickUp, Withdraw
+from dropoff.core.store import (
+    Completed,
+    DroppedOff,
+    Extended,
+    HandedBack,
+    PickedUp,
+    Settling,
+    Store,
+    Withdrawn,
+)
+from dropoff.errors import (
+    ArgumentsInvalid,
+    HandoffUnknown,
+    LeaseUnknown,
+    PayloadInvalid,
+    Problem,
+    ResultInvalid,
+)
+
+T = TypeVar("T")
+
+SCHEMAS_KEPT: Final = 1_000
+
+SETTLING: Final[dict[Outcome, Settling]] = {"try_again": "retry", "not_for_me": "release", "impossible": "reject"}
+
+
+class Description(msgspec.Struct, frozen=True, kw_only=True):
+    """A queue as an agent needs to know it."""
+
+    queue: Queue
+    may: tuple[str, ...]
+    schema: Schema
+
+
+class Broker:
+    """Answers callers. Holds no state of its own, so any number of brokers may serve one store."""
+
+    def __init__(self, store: Store, gates: Gates, unique: Callable[[int], bytes]) -> None:
+        self.store = store
+        self._gates = gates
+        self._schemas: dict[str, Schema] = {}
+        self._unique = unique  # randomness is given to us, as everything else from the world
+
+    async def drop_off(self, caller: Caller, request: DropOff, key: str = "") -> DroppedOff:
+        """Put one handoff into a queue, once, in the caller's name.
+
+        On return it is stored as durably as the receipt says. Called again with the same key: the same answer.
+        """
+        unique, salt = self._unique(UNIQUE_BYTES), self._unique(16).hex()
+
+        async def decide(caller: Caller) -> DroppedOff:
+            queue = await self._queue(caller, "drop", "drop_off", request.queue)
+            content = await self._judged(queue, request)
+            handoff = NewHandoff(
+                id=derived_id(caller.agent, queue.name, key) if key else new_id(queue.name, unique),
+                queue=queue.name,
+                payload=content,
+                salt=salt,
+                digest=digest_of(salt, content),
+                content=content_of(content, request.note, request.delay_seconds),
+                note=request.note,
+                delay_ms=request.delay_seconds * 1_000,
+            )
+            return await self.store.drop_off(caller, queue, handoff)
+
+        return await self._decided(caller, decide)
+
+    async def pick_up(self, caller: Caller, request: PickUp, key: str = "") -> PickedUp | None:
+        """Lease the oldest waiting handoff to the caller; None if there is none, also after waiting.
+
+        Called again with the same key while the lease goes on: the same lease.
+        """
+        key = key or self._unique(16).hex()
+        names = await self._pickable(caller, request.queue)
+        loop = asyncio.get_running_loop()
+        ends = loop.time() + request.wait_seconds
+        async with self.store.waiting_for_work(names) as place:  # before the first look, or a drop could slip between
+            while True:
+                picked = await self._decided(caller, lambda caller: self._first(caller, request.queue, key))
+                left = ends - loop.time()
+                if picked or left <= 0 or not await place.news(left):
+                    return picked
+
+    async def complete(self, caller: Caller, request: Complete) -> Completed:
+        """Record the outcome and end the lease. The same result again is the same success."""
+        lease = await self._lease(caller, request.lease_id)
+        result = await self._result(caller, lease, request)
+        return await self._decided(caller, lambda caller: self.store.complete(caller, lease, result))
+
+    async def hand_back(self, caller: Caller, request: HandBack, key: str = "") -> HandedBack:
+        """End the lease without a result: try again, not for me, or impossible."""
+        lease = await self._lease(caller, request.lease_id)
+        if not request.reason and request.outcome != "not_for_me":
+            problem = Problem(path="reason", problem=f"missing (required for {request.outcome})", expected="a sentence")
+            raise ArgumentsInvalid(verb="hand_back", problems=(problem,))
+        checkpoint = _checkpoint("hand_back", request.checkpoint)
+        delay_ms = None if request.delay_seconds is None else request.delay_seconds * 1_000
+        key = key or self._unique(16).hex()
+        content = content_of(request.outcome, request.reason, str(delay_ms), checkpoint)
+        return await self._decided(
+            caller,
+            lambda caller: self.store.hand_back(
+                caller,
+                lease,
+                SETTLING[request.outcome],
+                reason=request.reason,
+                delay_ms=delay_ms,
+                checkpoint=checkpoint,
+                request=key,
+                content=content,
+            ),
+        )
+
+    async def extend(self, caller: Caller, request: Extend, key: str = "") -> Extended:
+        """Keep the lease for another term; says whether the sender wants the work back."""
+        lease = await self._lease(caller, request.lease_id)
+        checkpoint = _checkpoint("extend_lease", request.checkpoint)
+        key = key or self._unique(16).hex()
+        content = content_of(request.progress, checkpoint)
+        return await self._decided(
+            caller,
+            lambda caller: self.store.extend(
+                caller, lease, progress=request.progress, checkpoint=checkpoint, request=key, content=content
+            ),
+        )
+
+    async def check(self, caller: Caller, request: Check) -> Handoff:
+        """The handoff as it is, or as soon as it has its outcome, or as it is when the time is up."""
+        queue = queue_of(request.handoff_id)
+        if queue is None:
+            raise HandoffUnknown(handoff_id=request.handoff_id)
+        handoff_id = HandoffId(request.handoff_id)
+
+        async def read(caller: Caller) -> Handoff:
+            return await self.store.check(caller, handoff_id, may_inspect=policy.may(caller, "inspect", queue))
+
+        loop = asyncio.get_running_loop()
+        ends = loop.time() + request.wait_seconds
+        async with self.store.waiting_for_outcome(handoff_id) as place:
+            while True:
+                handoff = await self._decided(caller, read)
+                left = ends - loop.time()
+                if handoff.state in FINAL or left <= 0:
+                    return handoff
+                await place.news(left)
+
+    async def withdraw(self, caller: Caller, request: Withdraw) -> Withdrawn:
+        """Take a handoff back; while somebody holds it, ask the holder."""
+        queue = queue_of(request.handoff_id)
+        if queue is None:
+            raise HandoffUnknown(handoff_id=request.handoff_id)
+        handoff_id = HandoffId(request.handoff_id)
+        return await self._decided(
+            caller,
+            lambda caller: self.store.withdraw(
+                caller, handoff_id, reason=request.reason, may_operate=policy.may(caller, "operate", queue)
+            ),
+        )
+
+    async def describe(self, caller: Caller, request: Describe) -> list[Description]:
+        """The queues the caller may drop into or pick up from, with what each demands."""
+        caller = await current(self.store, caller)
+        queues = await self.store.queues()
+        names = {act: policy.allowed(caller, act, queues) for act in ("drop", "pick")}
+        wanted = sorted({name for act in names.values() for name in act})
+        if request.queue:
+            if request.queue not in wanted:
+                policy.require(caller, "drop", request.queue, tuple(queues))
+            wanted = [QueueName(request.queue)]
+        return [
+            Description(
+                queue=queues[name],
+                may=tuple(policy.DOING[act] for act in ("drop", "pick") if name in names[act]),
+                schema=await self._schema(queues[name]),
+            )
+            for name in wanted
+        ]
+
+    # ---- decisions ----------------------------------------------------------------------------------------------
+
+    async def _decided(self, caller: Caller, decide: Callable[[Caller], Awaitable[T]]) -> T:
+        return await decided(self.store, caller, decide)
+
+    async def _queue(self, caller: Caller, act: policy.Act, verb: str, name: str) -> Queue:
+        queues = await self.store.queues()
+        if name not in queues and name:
+            queues = await self.store.queues(fresh=True)
+        names = tuple(queues)
+        found = policy.require(caller, act, name, names) if name else policy.only_one(caller, act, verb, names)
+        return queues[found]
+
+    async def _pickable(self, caller: Caller, name: str) -> tuple[QueueName, ...]:
+        if name:
+            return ((await self._queue(caller, "pick", "pick_up", name)).name,)
+        names = policy.allowed(caller, "pick", await self.store.queues())
+        return names or (policy.only_one(caller, "pick", "pick_up", ()),)
+
+    async def _first(self, caller: Caller, name: str, key: str) -> PickedUp | None:
+        """From the named queue, or from the first of the caller's that has work; where to begin is left to chance."""
+        names = await self._pickable(caller, name)
+        begin = self._unique(1)[0] % len(names)
+        queues = await self.store.queues()
+        for queue in (*names[begin:], *names[:begin]):
+            picked = await self.store.pick_up(caller, queues[queue], key)
+            if picked:
+                return picked
+        return None
+
+    # ---- what callers bring -------------------------------------------------------------------------------------
+
+    async def _judged(self, queue: Queue, request: DropOff) -> bytes:
+        """The payload in its one encoding, if it is within bounds and fits the queue's schema."""
+        refusal = partial(PayloadInvalid, schema=queue.schema)
+        payload.bound(request.payload, refusal=refusal, queue=queue.name, bytes_max=queue.payload_bytes_max)
+        self._gates.require(await self._schema(queue), request.payload, refusal=refusal)
+        return payload.canonical(request.payload)
+
+    async def _result(self, caller: Caller, lease: Lease, request: Complete) -> bytes:
+        """The result in its one encoding. Out of bounds it is refused, and the holder hears how long it may mend it."""
+        try:
+            payload.bound(request.result, refusal=partial(ArgumentsInvalid, verb="complete_handoff"), root="result")
+        except ArgumentsInvalid as error:
+            held = await self._decided(caller, lambda caller: self._held(caller, lease))
+            raise ResultInvalid(problems=error.problems, lease_ends_ms=held.lease_ends_ms) from None
+        return payload.canonical(request.result)
+
+    async def _held(self, caller: Caller, lease: Lease) -> Handoff:
+        handoff = await self.store.check(caller, lease.handoff_id, may_inspect=False)
+        if handoff.state != LEASED or handoff.holder != caller.agent or handoff.fence != lease.fence:
+            raise await self._no_lease(caller, lease.id)
+        return handoff
+
+    async def _lease(self, caller: Caller, lease_id: str) -> Lease:
+        lease = leases.parse(lease_id)
+        if lease is None:
+            raise await self._no_lease(caller, lease_id)
+        return lease
+
+    async def _no_lease(self, caller: Caller, lease_id: str) -> LeaseUnknown:
+        held = await self.store.leases_of((await current(self.store, caller)).agent)
+        return LeaseUnknown(lease_id=lease_id, held=tuple(lease.id for lease in held))
+
+    async def _schema(self, queue: Queue) -> Schema:
+        """The schema that the queue is pinned to; by its hash, so what is remembered is never old."""
+        known = self._schemas.get(queue.schema_hash)
+        if known is None:
+            stored = await self.store.schema(queue.schema_hash)
+            assert stored is not None, f"{queue.schema} is pinned, and was never stored"
+            name, version = queue.schema.split("@")
+            known = Schema(name=name, version=int(version), hash=stored.hash, content=stored.content)
+            if len(self._schemas) >= SCHEMAS_KEPT:
+                self._schemas.clear()
+            self._schemas[queue.schema_hash] = known
+        return known
+
+
+def _checkpoint(verb: str, checkpoint: dict[str, Any]) -> bytes:
+    """The checkpoint in its one encoding; empty when there is none."""
+    refusal = partial(ArgumentsInvalid, verb=verb)
+    payload.bound(checkpoint, refusal=refusal, root="checkpoint", what="Checkpoint")
+    return payload.canonical(checkpoint) if checkpoint else b""

@@ -1,0 +1,193 @@
+"""What agents may call: one table for every door.
+
+A row gives a verb its name in MCP and under `/v1`, the sentence that a model reads, the shape of its arguments, and the
+call on the broker. `arguments` makes the request of what came in, or says everything that is wrong with it; the queue's
+contract for the payload is the broker's to judge, so that it is judged the same through every door.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Final, NamedTuple
+
+from dropoff.broker import Broker
+from dropoff.core.caller import Caller
+from dropoff.core.policy import Act
+from dropoff.core.requests import Check, Complete, Describe, DropOff, Extend, HandBack, PickUp, Withdraw
+from dropoff.doors import answers
+from dropoff.doors.answers import Answer
+from dropoff.doors.forms import flat_schema, form_of
+
+Call = Callable[[Broker, Caller, Any, str], Awaitable[Answer]]
+
+
+class Effect(NamedTuple):
+    """What a client may show a person before it calls (the four annotations of MCP)."""
+
+    read_only: bool
+    destructive: bool
+    idempotent: bool
+    open_world: bool = True  # others act on the same queues
+
+
+class AgentVerb(NamedTuple):
+    """One verb that agents may call."""
+
+    tool: str  # its name in MCP
+    path: str  # /v1/…
+    listed_for: tuple[Act, ...]  # shown to who has one of these grants on any queue; empty: to everybody
+    description: str
+    request: type[Any]
+    effect: Effect
+    call: Call
+
+    @property
+    def waits(self) -> bool:
+        """Whether a call may wait for something to happen; then it ends early if its caller leaves."""
+        return "wait_seconds" in self.request.__struct_fields__
+
+
+async def _drop_off(broker: Broker, caller: Caller, request: DropOff, key: str) -> Answer:
+    done = await broker.drop_off(caller, request, key)
+    return answers.dropped_off(done, done.receipt.handoff_id.rpartition("-")[0])
+
+
+async def _pick_up(broker: Broker, caller: Caller, request: PickUp, key: str) -> Answer:
+    return answers.picked_up(await broker.pick_up(caller, request, key), request)
+
+
+async def _complete(broker: Broker, caller: Caller, request: Complete, key: str) -> Answer:
+    return answers.completed(await broker.complete(caller, request), request)
+
+
+async def _hand_back(broker: Broker, caller: Caller, request: HandBack, key: str) -> Answer:
+    return answers.handed_back(await broker.hand_back(caller, request, key), request)
+
+
+async def _extend(broker: Broker, caller: Caller, request: Extend, key: str) -> Answer:
+    return answers.extended(await broker.extend(caller, request, key))
+
+
+async def _check(broker: Broker, caller: Caller, request: Check, key: str) -> Answer:
+    return answers.found(await broker.check(caller, request))
+
+
+async def _withdraw(broker: Broker, caller: Caller, request: Withdraw, key: str) -> Answer:
+    return answers.withdrawn(await broker.withdraw(caller, request))
+
+
+async def _describe(broker: Broker, caller: Caller, request: Describe, key: str) -> Answer:
+    return answers.described(await broker.describe(caller, request))
+
+
+VERBS: Final = (
+    AgentVerb(
+        "drop_off",
+        "drop_off",
+        ("drop",),
+        "Send one unit of work to another agent. Done only when a handoff_id comes back. "
+        "The receiver sees payload and note, nothing else of this conversation: put in all it needs.",
+        DropOff,
+        Effect(read_only=False, destructive=False, idempotent=False),
+        _drop_off,
+    ),
+    AgentVerb(
+        "pick_up",
+        "pick_up",
+        ("pick",),
+        "Take the oldest waiting work. You hold it until lease_ends_at; no one else can have it. "
+        "Then call complete_handoff or hand_back with its lease_id.",
+        PickUp,
+        Effect(read_only=False, destructive=False, idempotent=False),
+        _pick_up,
+    ),
+    AgentVerb(
+        "complete_handoff",
+        "complete",
+        ("pick",),
+        "Finish work you hold. Repeat safely with the same result.",
+        Complete,
+        Effect(read_only=False, destructive=True, idempotent=True),
+        _complete,
+    ),
+    AgentVerb(
+        "hand_back",
+        "hand_back",
+        ("pick",),
+        "Give back work you hold and will not finish: somebody tries again, or it ends as impossible.",
+        HandBack,
+        Effect(read_only=False, destructive=True, idempotent=False),
+        _hand_back,
+    ),
+    AgentVerb(
+        "extend_lease",
+        "extend",
+        ("pick",),
+        "Keep work you hold for another term, and save how far you are. "
+        "The checkpoint goes to whoever holds it next. Stop if withdrawal_asked.",
+        Extend,
+        Effect(read_only=False, destructive=False, idempotent=True),
+        _extend,
+    ),
+    AgentVerb(
+        "check_handoff",
+        "check",
+        ("drop", "pick", "inspect"),
+        "See how a handoff stands, and its result once it is completed.",
+        Check,
+        Effect(read_only=True, destructive=False, idempotent=True),
+        _check,
+    ),
+    AgentVerb(
+        "withdraw_handoff",
+        "withdraw",
+        ("drop", "operate"),
+        "Take back work you dropped off. While somebody holds it, they are asked to stop.",
+        Withdraw,
+        Effect(read_only=False, destructive=True, idempotent=True),
+        _withdraw,
+    ),
+    AgentVerb(
+        "describe_queues",
+        "describe",
+        (),
+        "Your queues: purpose, the schema that a payload must fit, one valid example, limits.",
+        Describe,
+        Effect(read_only=True, destructive=False, idempotent=True),
+        _describe,
+    ),
+)
+
+
+def input_schema(verb: AgentVerb) -> dict[str, Any]:
+    """The arguments as JSON Schema, flat: the root an object, no references, `payload` and the like last."""
+    schema = flat_schema(verb.request)
+    schema.pop("title", None)
+    fields: dict[str, dict[str, Any]] = schema["properties"]
+    for field in fields.values():
+        if field.get("default", 0) in ("", {}, None):  # says no more than that the field is optional
+            del field["default"]
+        field |= _without_null(field.pop("anyOf", []))
+    return schema
+
+
+def _without_null(choices: list[dict[str, Any]]) -> dict[str, Any]:
+    """Null means that an argument was not given, whatever the argument; so it needs no mention in any of them."""
+    rest = [choice for choice in choices if choice != {"type": "null"}]
+    assert len(rest) <= 1
+    return rest[0] if rest else {}
+
+
+def arguments(verb: AgentVerb, given: Mapping[str, Any], name: str) -> Any:
+    """The request that these arguments make. Raises `ArgumentsInvalid` with every problem; `name` is the verb's name
+    at this door. Null and "" for an optional argument mean that it was not given.
+    """
+    return form_of(verb.request).read(given, name)
+
+
+def by_tool(name: str) -> AgentVerb | None:
+    return next((verb for verb in VERBS if verb.tool == name), None)
+
+
+def listed(caller: Caller) -> list[AgentVerb]:
+    """The verbs that this caller may use at all, in a fixed order."""
+    acts = {grant.act for grant in caller.grants}
+    return [verb for verb in VERBS if not verb.listed_for or "admin" in acts or acts & set(verb.listed_for)]

@@ -1,0 +1,87 @@
+"""What operators may read. Looking changes nothing.
+
+Lists are answered from records after one look at the gate, so that who was revoked stops reading at once.
+"""
+
+import msgspec
+
+from dropoff.core import policy
+from dropoff.core.caller import Caller, Principal
+from dropoff.core.deciding import current
+from dropoff.core.handoff import AgentName, Handoff, HandoffId, queue_of
+from dropoff.core.ledger import Entry
+from dropoff.core.lifecycle import State
+from dropoff.core.queue import Queue, QueueFigures
+from dropoff.core.store import Store, StoredSchema
+from dropoff.errors import AgentUnknown, HandoffUnknown, SchemaUnknown
+
+
+class QueueView(msgspec.Struct, frozen=True, kw_only=True):
+    queue: Queue
+    figures: QueueFigures
+
+
+class Inspector:
+    """Reads for operators; nothing here writes."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+
+    async def queues(self, caller: Caller) -> list[QueueView]:
+        """The queues that the caller may inspect, in numbers."""
+        caller = await current(self.store, caller)
+        queues = await self.store.queues(fresh=True)
+        names = policy.allowed(caller, "inspect", queues)
+        figures = await self.store.figures(names)
+        return [QueueView(queue=queues[name], figures=figures[name]) for name in names if name in figures]
+
+    async def queue(self, caller: Caller, name: str) -> QueueView:
+        caller = await current(self.store, caller)
+        queues = await self.store.queues(fresh=True)
+        found = policy.require(caller, "inspect", name, tuple(queues))
+        return QueueView(queue=queues[found], figures=(await self.store.figures([found]))[found])
+
+    async def handoffs(self, caller: Caller, queue: str, state: State, at_most: int) -> tuple[Handoff, ...]:
+        caller = await current(self.store, caller)
+        found = policy.require(caller, "inspect", queue, tuple(await self.store.queues(fresh=True)))
+        return await self.store.handoffs(found, state, at_most)
+
+    async def handoff(self, caller: Caller, handoff_id: str) -> tuple[Handoff, tuple[Entry, ...]]:
+        """One handoff and all that the ledger says of it."""
+        caller = await current(self.store, caller)
+        queue = queue_of(handoff_id)
+        if queue is None or not policy.may(caller, "inspect", queue):
+            raise HandoffUnknown(handoff_id=handoff_id)
+        handoff = await self.store.check(caller, HandoffId(handoff_id), may_inspect=True)
+        return handoff, await self.store.entries(handoff_id=handoff_id, at_most=1_000)
+
+    async def agents(self, caller: Caller) -> tuple[Principal, ...]:
+        policy.require_admin(await current(self.store, caller), "list agents")
+        return await self.store.principals()
+
+    async def agent(self, caller: Caller, name: str) -> Principal:
+        policy.require_admin(await current(self.store, caller), "look at agents")
+        principal = await self.store.principal(AgentName(name), fresh=True)
+        if principal is None:
+            raise AgentUnknown(agent=name)
+        return principal
+
+    async def schemas(self, caller: Caller) -> dict[str, str]:
+        policy.require_admin(await current(self.store, caller), "list schemas")
+        return await self.store.schemas()
+
+    async def schema(self, caller: Caller, ref: str) -> StoredSchema:
+        """By `name@version`, or the newest of that name."""
+        policy.require_admin(await current(self.store, caller), "look at schemas")
+        known = await self.store.schemas()
+        name, _, version = ref.partition("@")
+        versions = [int(known_ref.rpartition("@")[2]) for known_ref in known if known_ref.rpartition("@")[0] == name]
+        wanted = ref if version else f"{name}@{max(versions, default=0)}"
+        found = await self.store.schema(known[wanted]) if wanted in known else None
+        if found is None:
+            raise SchemaUnknown(schema=ref, known=tuple(known))
+        return msgspec.structs.replace(found, ref=wanted)
+
+    async def entries(self, caller: Caller, after: str, at_most: int) -> tuple[Entry, ...]:
+        policy.require_admin(await current(self.store, caller), "read the ledger")
+        return await self.store.entries(after=after, at_most=at_most)

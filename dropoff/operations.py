@@ -1,0 +1,211 @@
+"""What operators may do: schemas, queues, agents, and their grants.
+
+Every act is a step of the store in the operator's name: it passes the gate and is written into the ledger. An act that
+would change nothing succeeds and changes nothing, so that a set-up can be applied again and again.
+"""
+
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any, TypeVar
+
+import msgspec
+
+from dropoff.contracts import lint
+from dropoff.contracts.schema import hash_of, split_ref
+from dropoff.core import credential, limits, payload, policy
+from dropoff.core.caller import RESERVED, Caller, Principal, caller_upkeep
+from dropoff.core.deciding import decided
+from dropoff.core.handoff import NAME, AgentName, QueueName
+from dropoff.core.policy import Grant
+from dropoff.core.queue import Queue
+from dropoff.core.store import Store, StoredSchema
+from dropoff.errors import (
+    AgentExists,
+    AgentUnknown,
+    ArgumentsInvalid,
+    Problem,
+    SchemaUnknown,
+)
+
+T = TypeVar("T")
+
+OPERATOR = AgentName("operator")  # the one that the first start makes
+
+
+class NewQueue(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A queue as an operator asks for it. The schema without a version means the newest."""
+
+    name: str
+    schema: str
+    purpose: str = ""
+    lease_seconds: int = limits.LEASE_MS_DEFAULT // 1_000
+    max_attempts: int = limits.ATTEMPTS_MAX_DEFAULT
+    max_bytes: int = limits.PAYLOAD_BYTES_MAX
+    max_waiting: int = limits.WAITING_MAX_DEFAULT
+
+
+class MadeAgent(msgspec.Struct, frozen=True, kw_only=True):
+    """A new agent, and its bearer: the only time that it is ever shown."""
+
+    principal: Principal
+    bearer: str
+
+
+class Operations:
+    """Acts on the store in an operator's name."""
+
+    def __init__(self, store: Store, unique: Callable[[int], bytes]) -> None:
+        self.store = store
+        self._unique = unique
+
+    async def push_schema(self, caller: Caller, name: str, content: Any) -> tuple[StoredSchema, bool]:
+        """Register content as the next version of this schema; the same content again is the version it has."""
+        _require_name("name", name, "dropoff schema push")
+        lint.require(name, content)
+        encoded = payload.canonical(content)
+        return await self._done(
+            caller, "register schemas", lambda caller: self.store.put_schema(caller, name, hash_of(encoded), encoded)
+        )
+
+    async def add_queue(self, caller: Caller, new: NewQueue) -> Queue:
+        """Make the queue; the same again is the same queue, other settings are `QueueExists`."""
+        _require_name("name", new.name, "dropoff queue add")
+        _require_limits(new)
+        ref, hash = await self._pinned(new.schema)
+        queue = Queue(
+            name=QueueName(new.name),
+            schema=ref,
+            schema_hash=hash,
+            purpose=new.purpose,
+            lease_ms=new.lease_seconds * 1_000,
+            attempts_max=new.max_attempts,
+            payload_bytes_max=new.max_bytes,
+            waiting_max=new.max_waiting,
+        )
+        return await self._done(caller, "add queues", lambda caller: self.store.put_queue(caller, queue))
+
+    async def add_agent(self, caller: Caller, name: str, grants: Iterable[str]) -> MadeAgent:
+        """Make an agent with a new long bearer, which is returned once and never kept."""
+        _require_name("name", name, "dropoff agent add")
+        if name in RESERVED:
+            raise _invalid("dropoff agent add", "name", f"'{name}' is reserved", expected="another name")
+        parsed = _grants(grants)
+        bearer = credential.bearer(self._unique(credential.BEARER_BYTES))
+        principal = Principal(agent=AgentName(name), grants=parsed, bearers=(credential.hash_of(bearer),))
+
+        async def add(caller: Caller) -> Principal:
+            if await self.store.principal(principal.agent, fresh=True):
+                raise AgentExists(agent=name)
+            return await self.store.put_principal(caller, principal)
+
+        return MadeAgent(principal=await self._done(caller, "add agents", add), bearer=bearer)
+
+    async def grant(self, caller: Caller, name: str, grants: Iterable[str]) -> Principal:
+        added = _grants(grants)
+        return await self._changed(
+            caller, name, lambda known: {"grants": (*known.grants, *_without(added, known.grants))}
+        )
+
+    async def ungrant(self, caller: Caller, name: str, grants: Iterable[str]) -> Principal:
+        taken = _grants(grants)
+        return await self._changed(caller, name, lambda known: {"grants": _without(known.grants, taken)})
+
+    async def revoke(self, caller: Caller, name: str, reason: str = "") -> Principal:
+        """End the agent's authority: in force, for the very next step of anybody, on return."""
+        return await self._changed(caller, name, lambda _: {"standing": "revoked", "reason": reason})
+
+    async def ensure_operator(self, bearer: str) -> Principal:
+        """The operator whose credential lies in the data folder: made at the first start, found at the next."""
+        hashed = credential.hash_of(bearer)
+        known = await self.store.principal(OPERATOR, fresh=True)
+        if known is not None and hashed in known.bearers:
+            return known
+        bearers = (*(known.bearers if known else ()), hashed)
+        principal = msgspec.structs.replace(
+            known or Principal(agent=OPERATOR, grants=(Grant("admin"),)), bearers=bearers
+        )
+        return await self.store.put_principal(caller_upkeep(), principal)
+
+    # ---- how an act is done -------------------------------------------------------------------------------------
+
+    async def _changed(self, caller: Caller, name: str, change: Callable[[Principal], dict[str, Any]]) -> Principal:
+        """The agent's record with this change, made over whatever it is now."""
+
+        async def act(caller: Caller) -> Principal:
+            known = await self.store.principal(AgentName(name), fresh=True)
+            if known is None:
+                raise AgentUnknown(agent=name)
+            changed = msgspec.structs.replace(known, **change(known))
+            return known if changed == known else await self.store.put_principal(caller, changed)
+
+        return await self._done(caller, "change agents", act)
+
+    async def _done(self, caller: Caller, doing: str, act: Callable[[Caller], Awaitable[T]]) -> T:
+        """The act in the operator's name, who must be an admin."""
+
+        async def decide(caller: Caller) -> T:
+            policy.require_admin(caller, doing)
+            return await act(caller)
+
+        return await decided(self.store, caller, decide)
+
+    async def _pinned(self, ref: str) -> tuple[str, str]:
+        """`name@version` and hash of the schema that a reference means."""
+        known = await self.store.schemas()
+        split = split_ref(ref)
+        if split is not None:
+            name, version = split
+            versions = [
+                int(known_ref.rpartition("@")[2]) for known_ref in known if known_ref.rpartition("@")[0] == name
+            ]
+            wanted = f"{name}@{version or max(versions, default=0)}"
+            if wanted in known:
+                return wanted, known[wanted]
+        raise SchemaUnknown(schema=ref, known=tuple(known))
+
+
+def _grants(texts: Iterable[str]) -> tuple[Grant, ...]:
+    parsed = [policy.parse(text) for text in texts]
+    problems = tuple(problem for problem in parsed if isinstance(problem, Problem))
+    if problems:
+        raise ArgumentsInvalid(verb="dropoff agent", problems=problems)
+    return tuple(dict.fromkeys(grant for grant in parsed if isinstance(grant, Grant)))
+
+
+def _without(grants: Iterable[Grant], others: Iterable[Grant]) -> tuple[Grant, ...]:
+    left_out = set(others)
+    return tuple(grant for grant in grants if grant not in left_out)
+
+
+def _require_name(path: str, name: str, verb: str) -> None:
+    if not NAME.match(name):
+        raise _invalid(
+            verb,
+            path,
+            f"'{name[:80]}' is no name",
+            expected="a-z 0-9 . _ - (at most 64), beginning with a letter or digit",
+        )
+
+
+def _require_limits(new: NewQueue) -> None:
+    """Each setting within what the broker can keep its promise for."""
+    ranges = {
+        "lease_seconds": (limits.LEASE_MS_MIN // 1_000, limits.LEASE_MS_MAX // 1_000),
+        "max_attempts": (1, 1_000),
+        "max_bytes": (1, limits.PAYLOAD_BYTES_MAX),
+        "max_waiting": (1, limits.WAITING_MAX_DEFAULT),
+    }
+    problems = [
+        Problem(
+            path=name, problem=f"{getattr(new, name)} is not between {least} and {most}", got=str(getattr(new, name))
+        )
+        for name, (least, most) in ranges.items()
+        if not least <= getattr(new, name) <= most
+    ]
+    if len(new.purpose) > limits.NOTE_CHARS_MAX:
+        problems.append(Problem(path="purpose", problem=f"too long (more than {limits.NOTE_CHARS_MAX} characters)"))
+    if problems:
+        raise ArgumentsInvalid(verb="dropoff queue add", problems=tuple(problems))
+
+
+def _invalid(verb: str, path: str, problem: str, expected: str) -> ArgumentsInvalid:
+    return ArgumentsInvalid(verb=verb, problems=(Problem(path=path, problem=problem, expected=expected),))
