@@ -1,0 +1,122 @@
+"""The gate: does this payload fit this schema? It decides; `teach` only says why not.
+
+One library gives the verdict and the reasons: `jsonschema-rs`, 2020-12 whatever `$schema` says, compiled once for each
+schema hash. Nothing is fetched. Patterns run in the engine that is linear in the text; it knows no look-around and no
+back-references, and its character classes are Unicode's: a "digit" is one of any script.
+
+`format` is a note to the reader, as 2020-12 has it by default: libraries differ on what an e-mail address is, and a
+contract must mean the same to both sides. Where it matters, write a `pattern`.
+
+A verdict is cheap whatever the payload, an explanation is not (`cost.py`). A payload that is too dear to
+explain is told less: its first problem, or only that it does not fit. It is refused all the same.
+"""
+
+from typing import Any, Final
+
+from jsonschema_rs import Draft202012Validator, RegexOptions, ValidationError
+
+from dropoff.contracts import teach
+from dropoff.contracts.cost import COPIES_MAX, Cost
+from dropoff.contracts.schema import Schema
+from dropoff.core import payload
+from dropoff.core.payload import Refusal
+from dropoff.errors import Problem
+
+GATES_KEPT: Final = 256  # one holds 25 kB, or 290 kB for a schema of 12 kB with 100 patterns: 6 MB, at worst 75 MB
+PATTERN_BYTES_MAX: Final = 1 << 20  # of the compiled pattern: `(a{1000}){1000}` is 15 characters and 50 MB
+
+
+class Gates:
+    """The compiled gates, by schema hash; the one used longest ago goes first."""
+
+    def __init__(self, kept: int = GATES_KEPT) -> None:
+        self._kept = kept
+        self._gates: dict[str, Gate] = {}
+
+    def require(self, schema: Schema, value: object, *, refusal: Refusal, root: str = "payload") -> None:
+        """Return only if this value, already within the bounds of `core/payload.py`, fits; else `refusal`, with every
+        problem. A tool's own arguments pass by here too: root "", and a Schema made of what the tool advertises.
+        """
+        problems = self.of(schema).judge(value, root)
+        if problems:
+            raise refusal(problems=problems)
+
+    def of(self, schema: Schema) -> "Gate":
+        gate = self._gates.pop(schema.hash, None) or Gate(schema)
+        self._gates[schema.hash] = gate  # a dict keeps the order of insertion: the newest stands last
+        if len(self._gates) > self._kept:
+            del self._gates[next(iter(self._gates))]
+        return gate
+
+    def __len__(self) -> int:
+        return len(self._gates)
+
+
+class Gate:
+    """One compiled schema."""
+
+    def __init__(self, schema: Schema) -> None:
+        self._content = schema.as_object()
+        self._validator = compile_schema(self._content)
+        self._cost = Cost(self._content)
+
+    def judge(self, value: object, root: str = "payload") -> tuple[Problem, ...]:
+        """Nothing if it fits; else at least one problem, whatever the explanation finds."""
+        if self._validator.is_valid(value):
+            return ()
+        if self._cost.copies(value) <= COPIES_MAX:
+            return teach.problems(list(self._validator.iter_errors(value)), self._content, root) or _say(root, _NO_FIT)
+        return (*teach.problems(self._first(value), self._content, root), *_say(root, _TOO_DEAR))
+
+    def _first(self, value: object) -> list[ValidationError]:
+        if self._cost.has_alternatives:
+            return []  # for even the first error of an `anyOf` holds all errors of all its branches
+        try:
+            self._validator.validate(value)
+        except ValidationError as error:
+            return [error]
+        return []
+
+
+_NO_FIT: Final = "does not fit the schema"
+_TOO_DEAR: Final = "does not fit the schema, and has too many parts to name every reason; send less at once"
+
+
+def _say(root: str, problem: str) -> tuple[Problem, ...]:
+    return (Problem(path=payload.path_of(root, ()), problem=problem),)
+
+
+# ---- compiling ----------------------------------------------------------------------------------------------------
+
+
+class CannotCompileError(Exception):
+    """The validator does not take this schema."""
+
+    def __init__(self, error: ValidationError) -> None:
+        super().__init__(error.message)
+        self.steps = tuple(error.instance_path)
+        self.problem = payload.clipped(error.message)
+
+
+def compile_schema(content: dict[str, Any]) -> Draft202012Validator:
+    try:
+        return Draft202012Validator(
+            content,
+            retriever=_fetch_nothing,
+            pattern_options=RegexOptions(size_limit=PATTERN_BYTES_MAX, dfa_size_limit=PATTERN_BYTES_MAX),
+            validate_formats=False,
+        )
+    except ValidationError as error:
+        raise CannotCompileError(error) from None
+
+
+def is_linear(pattern: str) -> bool:
+    try:
+        compile_schema({"pattern": pattern})
+    except CannotCompileError:
+        return False
+    return True
+
+
+def _fetch_nothing(uri: str, /) -> None:
+    raise LookupError("nothing is fetched")

@@ -1,0 +1,152 @@
+"""Whether a schema may become a contract.
+
+Schemas come from operators, so this is no wall against an enemy; but a contract is kept for years and judges payloads
+that strangers write, so what cannot be judged quickly, offline and the same everywhere is refused here, once. First
+bounds, then the specification as `jsonschema` reads it, then our rules, then the gate itself: what it cannot compile is
+no contract. Each rule is a row of `RULES`, a function from a schema to its problems; every problem is listed.
+
+Boolean subschemas (`true`, `false`) are fine everywhere but at the root. Anchors are local and fine; `$id` is not, for
+inside of one `#/…` means something else.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from typing import Any, Final, cast
+
+from jsonschema import Draft202012Validator
+
+from dropoff.contracts import gate, subschemas
+from dropoff.contracts.schema import Schema
+from dropoff.core import payload
+from dropoff.core.handoff import NAME
+from dropoff.errors import PayloadTooLarge, Problem, SchemaRefused
+
+BYTES_MAX: Final = 16_384  # a model reads the schema with every list of tools: this is 4,000 of its tokens
+DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
+
+Rule = Callable[[dict[str, Any]], Iterator[Problem]]
+
+
+def require(name: str, content: object) -> None:
+    """Return only if this may be registered; SchemaRefused with every problem otherwise."""
+    problems = judge(name, content)
+    if problems:
+        raise SchemaRefused(name=name, problems=problems)
+
+
+def judge(name: str, content: object) -> tuple[Problem, ...]:
+    """Everything that keeps this from being a contract. A later stage is asked only where the one before is content."""
+    stages: tuple[Callable[[], Iterable[Problem]], ...] = (
+        lambda: _bounds(name, content),
+        lambda: _root(content),
+        lambda: _specification(content),
+        lambda: _rules(content),
+        lambda: _gate(content),
+    )
+    named = () if NAME.match(name) else (Problem(path="name", problem="is no name", expected="like research.facts"),)
+    for stage in stages:
+        problems = tuple(stage())
+        if problems:
+            return (*named, *problems)
+    return named
+
+
+# ---- the stages ---------------------------------------------------------------------------------------------------
+
+
+def _bounds(name: str, content: object) -> tuple[Problem, ...]:
+    try:
+        payload.bound(
+            content, refusal=partial(SchemaRefused, name=name), root="schema", what="Schema", bytes_max=BYTES_MAX
+        )
+    except PayloadTooLarge as error:
+        return (_problem((), f"too large ({error.bytes:,} > {BYTES_MAX:,} bytes)"),)
+    except SchemaRefused as error:
+        return error.problems
+    return ()
+
+
+def _root(content: object) -> Iterator[Problem]:
+    """A payload has named fields, so that it can grow one; models and MCP demand an object anyway."""
+    if not isinstance(content, dict):
+        yield _problem((), "must be an object schema")
+    elif cast("dict[str, Any]", content).get("type") != "object":
+        yield _problem(("type",), 'must be "object" at the root')
+
+
+def _specification(content: object) -> Iterator[Problem]:
+    # The meta-schema refers to nothing but its own parts, which the library carries, and the schema is only data to it,
+    # so nothing is fetched. Formats are not asked: "regex" would be Python's idea of one, and the gate has its own.
+    specification: Any = Draft202012Validator(Draft202012Validator.META_SCHEMA)
+    for error in specification.iter_errors(content):
+        yield _problem(error.absolute_path, payload.clipped(error.message))
+
+
+def _rules(content: object) -> Iterator[Problem]:
+    assert isinstance(content, dict)
+    for rule in RULES:
+        yield from rule(cast("dict[str, Any]", content))
+
+
+def _gate(content: object) -> Iterator[Problem]:
+    try:
+        gate.compile_schema(Schema.of("schema", 1, content).as_object())
+    except gate.CannotCompileError as error:
+        yield _problem(error.steps, error.problem)
+
+
+# ---- our rules ----------------------------------------------------------------------------------------------------
+
+REFUSED_KEYWORDS: Final = {
+    "$id": "is not allowed: it changes what the references inside mean",
+    "$dynamicRef": "is not allowed: what it means depends on who refers to it; use $ref",
+    "$dynamicAnchor": "is not allowed: use $anchor, or $defs",
+    "$recursiveRef": "is not allowed: it is not of 2020-12; use $ref",
+    "$recursiveAnchor": "is not allowed: it is not of 2020-12; use $defs",
+    "$vocabulary": "is not allowed: it belongs into meta-schemas",
+}
+
+
+def refused_keywords(content: dict[str, Any]) -> Iterator[Problem]:
+    for schema in subschemas.walk(content):
+        for keyword, reason in REFUSED_KEYWORDS.items():
+            if keyword in schema.content:
+                yield _problem((*schema.steps, keyword), reason)
+
+
+def one_dialect(content: dict[str, Any]) -> Iterator[Problem]:
+    for schema in subschemas.walk(content):
+        dialect = schema.content.get("$schema", DIALECT)
+        if str(dialect).rstrip("#") != DIALECT:
+            yield _problem((*schema.steps, "$schema"), f"must be {DIALECT}, or left out")
+
+
+def local_references(content: dict[str, Any]) -> Iterator[Problem]:
+    targets = subschemas.local_targets(content)
+    for schema in subschemas.walk(content):
+        ref = str(schema.content.get("$ref", "#"))
+        if not ref.startswith("#"):
+            yield _problem(
+                (*schema.steps, "$ref"), f"must begin with #, for nothing is fetched: {payload.clipped(ref)}"
+            )
+        elif subschemas.normal(ref) not in targets:
+            yield _problem((*schema.steps, "$ref"), f"points at no schema: {payload.clipped(ref)}")
+
+
+def linear_patterns(content: dict[str, Any]) -> Iterator[Problem]:
+    """The gate would refuse the first of these too; this lists them all."""
+    for schema in subschemas.walk(content):
+        patterns = [(("pattern",), schema.content["pattern"])] if "pattern" in schema.content else []
+        patterns += [(("patternProperties", each), each) for each in schema.content.get("patternProperties", {})]
+        for steps, pattern in patterns:
+            if not gate.is_linear(pattern):
+                yield _problem((*schema.steps, *steps), f"no linear-time pattern: {payload.clipped(pattern)}", LINEAR)
+
+
+LINEAR: Final = "a regular expression without look-around and back-references, small once its repetitions are unrolled"
+
+RULES: Final[tuple[Rule, ...]] = (refused_keywords, one_dialect, local_references, linear_patterns)
+
+
+def _problem(steps: Iterable[payload.Step], problem: str, expected: str = "") -> Problem:
+    return Problem(path=payload.path_of("schema", steps), problem=problem, expected=expected)

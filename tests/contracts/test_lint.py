@@ -1,0 +1,197 @@
+"""What may become a contract, and what may not."""
+
+import http.server
+import json
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dropoff.contracts import lint
+from dropoff.contracts.gate import CannotCompileError, compile_schema
+from dropoff.errors import SchemaRefused
+
+OBJECT = {"type": "object"}
+
+
+def refused(content: object) -> dict[str, str]:
+    """Each problem by its path."""
+    with pytest.raises(SchemaRefused) as refusal:
+        lint.require("research", content)
+    return {problem.path: problem.problem for problem in refusal.value.problems}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {},
+        {"$schema": lint.DIALECT, "properties": {"a": True, "b": False}},
+        {"properties": {"a": {"$ref": "#/$defs/a%20b%25~1"}}, "$defs": {"a b%/": {"type": "string"}}},
+        {"properties": {"a": {"$ref": "#there"}}, "$defs": {"x": {"$anchor": "there"}}},
+        {"properties": {"child": {"$ref": "#"}}},
+        {"properties": {"a": {"pattern": r"^\p{L}+$"}}},  # ECMA's and Rust's, though not Python's
+        {"properties": {"$id": {}, "$ref": {"type": "string"}, "$dynamicRef": {}}},  # fields may be called so
+        {"const": {"$ref": "https://example.org"}, "examples": [{"pattern": "(", "$id": "x"}], "x-note": {"$id": 1}},
+    ],
+)
+def test_a_sound_schema_may_be_registered(content: dict[str, Any]):
+    lint.require("research", OBJECT | content)
+
+
+@pytest.mark.parametrize("content", [True, [], "object", None, 7])
+def test_a_contract_is_an_object_schema(content: object):
+    assert refused(content) == {"schema": "must be an object schema"}
+
+
+@pytest.mark.parametrize("content", [{}, {"type": "array"}, {"type": ["object", "null"]}, {"anyOf": [OBJECT]}])
+def test_the_root_of_a_payload_is_an_object(content: dict[str, Any]):
+    assert refused(content) == {"schema.type": 'must be "object" at the root'}
+
+
+def test_every_breach_of_the_specification_is_listed():
+    problems = refused(OBJECT | {"required": "a", "properties": {"a": {"minLength": -1}, "b": {"type": "strin"}}})
+
+    assert problems.keys() == {"schema.required", "schema.properties.a.minLength", "schema.properties.b.type"}
+
+
+def test_every_breach_of_our_rules_is_listed():
+    problems = refused(
+        OBJECT
+        | {
+            "$id": "https://example.org/a",
+            "$schema": "http://json-schema.org/draft-07/schema#",
+            "properties": {"a": {"$dynamicRef": "#a"}, "b": {"$ref": "other.json"}, "c": {"pattern": "^(?=a)b"}},
+            "patternProperties": {r"(.)\1": {"$ref": "#/$defs/missing"}},
+        }
+    )
+
+    assert problems.keys() == {
+        "schema[\"$id\"]",
+        "schema.properties.a[\"$dynamicRef\"]",
+        "schema[\"$schema\"]",
+        "schema.properties.b[\"$ref\"]",
+        'schema.patternProperties["(.)\\\\1"]["$ref"]',
+        "schema.properties.c.pattern",
+        'schema.patternProperties["(.)\\\\1"]',
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("keyword", sorted(lint.REFUSED_KEYWORDS))
+@pytest.mark.parametrize("place", ["items", "not", "contains", "then"])
+def test_a_refused_keyword_is_found_wherever_schemas_stand(keyword: str, place: str):
+    value = {"$vocabulary": {}, "$recursiveAnchor": "a", "$dynamicAnchor": "a"}.get(keyword, "#")
+    problems = refused(OBJECT | {"properties": {"a": {place: {keyword: value}}}})
+
+    assert problems == {f'schema.properties.a.{place}["{keyword}"]': lint.REFUSED_KEYWORDS[keyword]}
+
+
+@pytest.mark.parametrize("ref", ["#/examples/0", "#/$defs", "#/x-note", "#nowhere", "#/properties/a/const"])
+def test_a_reference_points_at_a_schema_and_not_at_data(ref: str):
+    content = {"examples": [{}], "x-note": {}, "properties": {"a": {"const": {}}, "b": {"$ref": ref}}, "$defs": {}}
+
+    assert "points at no schema" in refused(OBJECT | content)['schema.properties.b["$ref"]']
+
+
+@pytest.mark.parametrize("pattern", [r"^(?=a)b", r"(a)\1", r"(?<!a)b", "(a{1000}){1000}", "(", "[z-a]"])
+def test_a_pattern_runs_in_linear_time_or_not_at_all(pattern: str):
+    assert (
+        "no linear-time pattern"
+        in refused(OBJECT | {"properties": {"a": {"pattern": pattern}}})["schema.properties.a.pattern"]
+    )
+
+
+def test_a_schema_of_sixteen_kilobytes_is_taken_and_one_more_byte_is_not():
+    room = lint.BYTES_MAX - len('{"$comment":"","type":"object"}')
+
+    lint.require("research", OBJECT | {"$comment": "x" * room})
+    assert refused(OBJECT | {"$comment": "x" * (room + 1)}) == {"schema": "too large (16,385 > 16,384 bytes)"}
+
+
+def test_a_schema_is_bounded_like_any_data_from_outside():
+    deep: dict[str, Any] = {}
+    for _ in range(100_000):
+        deep = {"not": deep}
+
+    assert "nests too deep" in refused(OBJECT | {"not": deep})["schema"]
+    assert "finite" in refused(OBJECT | {"maximum": float("nan")})["schema.maximum"]
+
+
+def test_the_deepest_schema_is_judged_without_overflowing():
+    deep: dict[str, Any] = {}
+    for _ in range(62):
+        deep = {"not": deep}
+
+    lint.require("research", OBJECT | {"not": deep})
+
+
+@pytest.mark.parametrize("name", ["", "Research", "a b", "a@1", "../a", "x" * 65, "a\n"])
+def test_a_schema_has_a_name_that_fits_a_reference(name: str):
+    with pytest.raises(SchemaRefused) as refusal:
+        lint.require(name, OBJECT)
+
+    assert [problem.path for problem in refusal.value.problems] == ["name"]
+
+
+def test_the_gate_has_the_last_word(monkeypatch: pytest.MonkeyPatch):
+    """What every rule lets pass and the validator cannot compile is refused."""
+    monkeypatch.setattr(lint, "RULES", ())
+
+    assert "schema.properties.a.pattern" in refused(OBJECT | {"properties": {"a": {"pattern": "^(?=a)b"}}})
+
+
+# ---- nothing is fetched -------------------------------------------------------------------------------------------
+
+
+class Counter(http.server.ThreadingHTTPServer):
+    hits = 0
+    address = ""
+
+
+@pytest.fixture
+def loopback() -> Iterator[Counter]:
+    """A server that would gladly hand out a schema, and counts who asks."""
+
+    class Answer(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            server.hits += 1
+            self.send_response_only(200)  # which writes no log line
+            self.end_headers()
+            self.wfile.write(json.dumps({"type": "object"}).encode())
+
+    server = Counter(("127.0.0.1", 0), Answer)
+    server.address = f"http://127.0.0.1:{server.server_port}/schema.json"
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    yield server
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+@pytest.mark.parametrize("keyword", ["$ref", "$schema", "$id", "$dynamicRef"])
+def test_a_remote_reference_is_refused_and_never_reached(keyword: str, loopback: Counter):
+    for content in ({keyword: loopback.address}, {"properties": {"a": {keyword: loopback.address}}}):
+        refused(OBJECT | content)
+
+    assert loopback.hits == 0
+
+
+@pytest.mark.parametrize(
+    "ref", ["https://example.org/a#/$defs/b", "other.json", "file:///etc/hostname", "//example.org", ""]
+)
+def test_a_reference_that_would_have_to_be_fetched_is_told_so(ref: str):
+    assert "nothing is fetched" in refused(OBJECT | {"properties": {"a": {"$ref": ref}}})['schema.properties.a["$ref"]']
+
+
+def test_the_gate_itself_fetches_nothing_even_if_no_rule_stood_before_it(loopback: Counter, tmp_path: Path):
+    (tmp_path / "schema.json").write_text("{}")
+
+    for ref in (loopback.address, (tmp_path / "schema.json").as_uri(), "schema.json"):
+        with pytest.raises(CannotCompileError):
+            compile_schema({"$id": loopback.address, "properties": {"a": {"$ref": ref + "?"}}})
+        with pytest.raises(CannotCompileError):
+            compile_schema({"properties": {"a": {"$ref": ref}}})
+
+    assert loopback.hits == 0
