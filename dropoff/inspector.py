@@ -3,17 +3,44 @@
 Lists are answered from records after one look at the gate, so that who was revoked stops reading at once.
 """
 
+from typing import Final, Literal
+
 import msgspec
 
 from dropoff.core import policy
 from dropoff.core.caller import Caller, Principal
 from dropoff.core.deciding import current
 from dropoff.core.handoff import AgentName, Handoff, HandoffId, queue_of
+from dropoff.core.lease import Lease
 from dropoff.core.ledger import Entry
-from dropoff.core.lifecycle import State
+from dropoff.core.lifecycle import (
+    COMPLETED,
+    DEAD,
+    EXPIRED,
+    HELD,
+    LEASED,
+    REJECTED,
+    SCHEDULED,
+    WAITING,
+    WITHDRAWN,
+    State,
+)
 from dropoff.core.queue import Queue, QueueFigures
 from dropoff.core.store import Store, StoredSchema
 from dropoff.errors import AgentUnknown, HandoffUnknown, SchemaUnknown
+
+# What needs a person first, then what goes on, then what is over.
+URGENCY: Final[tuple[State, ...]] = (
+    DEAD,
+    HELD,
+    LEASED,
+    WAITING,
+    SCHEDULED,
+    REJECTED,
+    EXPIRED,
+    WITHDRAWN,
+    COMPLETED,
+)
 
 
 class QueueView(msgspec.Struct, frozen=True, kw_only=True):
@@ -41,10 +68,20 @@ class Inspector:
         found = policy.require(caller, "inspect", name, tuple(queues))
         return QueueView(queue=queues[found], figures=(await self.store.figures([found]))[found])
 
-    async def handoffs(self, caller: Caller, queue: str, state: State, at_most: int) -> tuple[Handoff, ...]:
+    async def handoffs(
+        self, caller: Caller, queue: str, state: State | Literal[""], at_most: int
+    ) -> tuple[Handoff, ...]:
+        """Of one queue or of all that the caller may inspect; in one state or in all, the most urgent first."""
         caller = await current(self.store, caller)
-        found = policy.require(caller, "inspect", queue, tuple(await self.store.queues(fresh=True)))
-        return await self.store.handoffs(found, state, at_most)
+        queues = tuple(await self.store.queues(fresh=True))
+        one = (policy.require(caller, "inspect", queue, queues),) if queue else ()
+        found: dict[HandoffId, Handoff] = {}  # by id, for one may move on while we look
+        for each in (state,) if state else URGENCY:
+            for name in one or policy.allowed(caller, "inspect", queues):
+                if len(found) < at_most:
+                    more = await self.store.handoffs(name, each, at_most - len(found))
+                    found |= {handoff.id: handoff for handoff in more}
+        return tuple(found.values())
 
     async def handoff(self, caller: Caller, handoff_id: str) -> tuple[Handoff, tuple[Entry, ...]]:
         """One handoff and all that the ledger says of it."""
@@ -65,6 +102,11 @@ class Inspector:
         if principal is None:
             raise AgentUnknown(agent=name)
         return principal
+
+    async def holds(self, caller: Caller, name: str) -> tuple[Lease, ...]:
+        """What an agent holds now."""
+        policy.require_admin(await current(self.store, caller), "look at agents")
+        return await self.store.leases_of(AgentName(name))
 
     async def schemas(self, caller: Caller) -> dict[str, str]:
         policy.require_admin(await current(self.store, caller), "list schemas")

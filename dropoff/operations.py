@@ -13,7 +13,7 @@ from dropoff.contracts import lint
 from dropoff.contracts.schema import hash_of, split_ref
 from dropoff.core import credential, limits, payload, policy
 from dropoff.core.caller import RESERVED, Caller, Principal, caller_upkeep
-from dropoff.core.deciding import decided
+from dropoff.core.deciding import current, decided
 from dropoff.core.handoff import NAME, AgentName, QueueName
 from dropoff.core.policy import Grant
 from dropoff.core.queue import Queue
@@ -70,18 +70,22 @@ class Operations:
         """Make the queue; the same again is the same queue, other settings are `QueueExists`."""
         _require_name("name", new.name, "dropoff queue add")
         _require_limits(new)
-        ref, hash = await self._pinned(new.schema)
-        queue = Queue(
-            name=QueueName(new.name),
-            schema=ref,
-            schema_hash=hash,
-            purpose=new.purpose,
-            lease_ms=new.lease_seconds * 1_000,
-            attempts_max=new.max_attempts,
-            payload_bytes_max=new.max_bytes,
-            waiting_max=new.max_waiting,
-        )
-        return await self._done(caller, "add queues", lambda caller: self.store.put_queue(caller, queue))
+
+        async def add(caller: Caller) -> Queue:
+            ref, hash = await self._pinned(new.schema)
+            queue = Queue(
+                name=QueueName(new.name),
+                schema=ref,
+                schema_hash=hash,
+                purpose=new.purpose,
+                lease_ms=new.lease_seconds * 1_000,
+                attempts_max=new.max_attempts,
+                payload_bytes_max=new.max_bytes,
+                waiting_max=new.max_waiting,
+            )
+            return await self.store.put_queue(caller, queue)
+
+        return await self._done(caller, "add queues", add)
 
     async def add_agent(self, caller: Caller, name: str, grants: Iterable[str]) -> MadeAgent:
         """Make an agent with a new long bearer, which is returned once and never kept."""
@@ -140,13 +144,15 @@ class Operations:
         return await self._done(caller, "change agents", act)
 
     async def _done(self, caller: Caller, doing: str, act: Callable[[Caller], Awaitable[T]]) -> T:
-        """The act in the operator's name, who must be an admin."""
+        """The act in the operator's name, who must be an admin by the gate's word of now: an act that finds nothing to
+        change takes no step, and would tell a revoked operator what is there.
+        """
 
         async def decide(caller: Caller) -> T:
             policy.require_admin(caller, doing)
             return await act(caller)
 
-        return await decided(self.store, caller, decide)
+        return await decided(self.store, await current(self.store, caller), decide)
 
     async def _pinned(self, ref: str) -> tuple[str, str]:
         """`name@version` and hash of the schema that a reference means."""

@@ -71,7 +71,6 @@ class HandedBack(msgspec.Struct, frozen=True, kw_only=True):
     receipt: Receipt
     state: State
     attempts_left: int
-    due_ms: int = 0
 
 
 class Withdrawn(msgspec.Struct, frozen=True, kw_only=True):

@@ -5,7 +5,7 @@ long text. The sender is named as it was proved (`from_agent`).
 """
 
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any
 
 import msgspec
 
@@ -17,13 +17,6 @@ from dropoff.core.requests import Complete, HandBack, PickUp
 from dropoff.core.store import Completed, DroppedOff, Extended, HandedBack, PickedUp, Withdrawn
 
 Content = dict[str, Any]
-
-# Every `status` there is; clients are told of them, and throw away an answer with another.
-REFUSED: Final = "refused"
-STATUSES: Final = (
-    "dropped_off", "held", "picked_up", "nothing_to_pick_up", "completed", "handed_back", "extended", "found",
-    "withdrawn", "withdrawal_asked", "described", REFUSED,
-)  # fmt: skip
 
 
 class Answer(msgspec.Struct, frozen=True):

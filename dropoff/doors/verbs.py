@@ -38,6 +38,7 @@ class AgentVerb(NamedTuple):
     request: type[Any]
     effect: Effect
     call: Call
+    statuses: tuple[str, ...]  # what an answer may begin with, beside `refused`
 
     @property
     def waits(self) -> bool:
@@ -88,6 +89,7 @@ VERBS: Final = (
         DropOff,
         Effect(read_only=False, destructive=False, idempotent=False),
         _drop_off,
+        ("dropped_off", "held"),
     ),
     AgentVerb(
         "pick_up",
@@ -98,6 +100,7 @@ VERBS: Final = (
         PickUp,
         Effect(read_only=False, destructive=False, idempotent=False),
         _pick_up,
+        ("picked_up", "nothing_to_pick_up"),
     ),
     AgentVerb(
         "complete_handoff",
@@ -107,6 +110,7 @@ VERBS: Final = (
         Complete,
         Effect(read_only=False, destructive=True, idempotent=True),
         _complete,
+        ("completed",),
     ),
     AgentVerb(
         "hand_back",
@@ -116,6 +120,7 @@ VERBS: Final = (
         HandBack,
         Effect(read_only=False, destructive=True, idempotent=False),
         _hand_back,
+        ("handed_back",),
     ),
     AgentVerb(
         "extend_lease",
@@ -126,6 +131,7 @@ VERBS: Final = (
         Extend,
         Effect(read_only=False, destructive=False, idempotent=True),
         _extend,
+        ("extended",),
     ),
     AgentVerb(
         "check_handoff",
@@ -135,6 +141,7 @@ VERBS: Final = (
         Check,
         Effect(read_only=True, destructive=False, idempotent=True),
         _check,
+        ("found",),
     ),
     AgentVerb(
         "withdraw_handoff",
@@ -144,6 +151,7 @@ VERBS: Final = (
         Withdraw,
         Effect(read_only=False, destructive=True, idempotent=True),
         _withdraw,
+        ("withdrawn", "withdrawal_asked"),
     ),
     AgentVerb(
         "describe_queues",
@@ -153,6 +161,7 @@ VERBS: Final = (
         Describe,
         Effect(read_only=True, destructive=False, idempotent=True),
         _describe,
+        ("described",),
     ),
 )
 

@@ -1,0 +1,5 @@
+"""`python -m dropoff` is `dropoff`."""
+
+from dropoff.cli import main
+
+main()

@@ -1,0 +1,146 @@
+"""What a caller's model sees: the tools that the caller may use, with the contracts of its own queues inside.
+
+The list depends on who asks and on nothing else, in a fixed order; a name never moves. An agent that may drop into one
+queue sees that queue's schema as `payload`, and needs no other call to get its first one right. With several it sees
+all of them while they are short, and is otherwise told to ask `describe_queues`.
+
+A queue's schema becomes a part of the tool's, and its references must still mean what they meant. What stands in its
+`$defs` is hoisted to the root, under the queue's name; every other reference is led through `payload`. The root stays
+an object without `anyOf` and the like, which several clients refuse, some of them with the whole server.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Final, NamedTuple, cast
+from urllib.parse import quote
+
+import mcp_types as types
+
+from dropoff.broker import Description
+from dropoff.contracts import subschemas
+from dropoff.contracts.schema import Schema
+from dropoff.core import policy
+from dropoff.core.caller import Caller
+from dropoff.doors import verbs
+from dropoff.doors.mcp.results import output_schema
+from dropoff.doors.verbs import AgentVerb
+
+SCHEMAS_CHARS_MAX: Final = 6_000  # of all schemas together; beyond it a list costs a model more than one more call
+QUEUES_CHARS_MAX: Final = 1_000  # of all names together, for the same reason
+
+AT: Final = "#/properties/payload"
+SAID_ELSEWHERE: Final = ("$schema", "$comment", "title", "examples")  # by us, or by describe_queues
+
+Json = dict[str, Any]
+
+
+class Embedded(NamedTuple):
+    """A schema as a part of another: what stands in its place, and what stands at the root of the whole."""
+
+    content: Json
+    definitions: Json
+
+
+def tools_for(caller: Caller, queues: Sequence[Description]) -> list[types.Tool]:
+    """The tools of this caller, by its grants of now; `queues` are those that it may drop into or pick up from."""
+    return [_tool(verb, caller, queues) for verb in verbs.listed(caller)]
+
+
+def _tool(verb: AgentVerb, caller: Caller, queues: Sequence[Description]) -> types.Tool:
+    return types.Tool(
+        name=verb.tool,
+        description=verb.description,
+        input_schema=_input_schema(verb, caller, queues),
+        output_schema=output_schema(verb),
+        annotations=types.ToolAnnotations(
+            read_only_hint=verb.effect.read_only,
+            destructive_hint=verb.effect.destructive,
+            idempotent_hint=verb.effect.idempotent,
+            open_world_hint=verb.effect.open_world,
+        ),
+    )
+
+
+def _input_schema(verb: AgentVerb, caller: Caller, queues: Sequence[Description]) -> Json:
+    schema = verbs.input_schema(verb)
+    if verb.tool == "drop_off":
+        mine = [one for one in queues if policy.may(caller, "drop", one.queue.name)]
+        _name_queues(schema, mine)
+        if len(mine) > 1:
+            schema["required"] = ["queue", *schema["required"]]
+        _show_payload(schema, mine)
+    elif verb.tool == "pick_up":
+        _name_queues(schema, [one for one in queues if policy.may(caller, "pick", one.queue.name)])
+    return schema
+
+
+def _name_queues(schema: Json, queues: Sequence[Description]) -> None:
+    """A model that sees the names makes none up. It is a help and no check: the broker judges, in better words."""
+    names = [one.queue.name for one in queues]
+    if names and sum(map(len, names)) <= QUEUES_CHARS_MAX:
+        schema["properties"]["queue"]["enum"] = names
+
+
+def _show_payload(schema: Json, queues: Sequence[Description]) -> None:
+    """Put the contracts of these queues in the place of `payload`, if they are short enough for it."""
+    plain: Json = schema["properties"]["payload"]
+    contracts = _by_contract(queues)
+    if len(contracts) == 1:
+        [(contract, names)] = contracts
+        shown = embedded(contract, AT, f"{names[0]}.")
+        schema["properties"]["payload"] = {"description": plain["description"]} | shown.content
+        definitions = shown.definitions
+    elif contracts and sum(len(contract.content.decode()) for contract, _ in contracts) <= SCHEMAS_CHARS_MAX:
+        branches = [
+            embedded(contract, f"{AT}/anyOf/{place}", f"{names[0]}.")
+            for place, (contract, names) in enumerate(contracts)
+        ]
+        schema["properties"]["payload"] = {
+            "description": "The work itself: fits the queue that is named in the title.",
+            "type": "object",
+            "anyOf": [
+                {"title": ", ".join(names)} | branch.content
+                for (_, names), branch in zip(contracts, branches, strict=True)
+            ],
+        }
+        definitions = {name: one for branch in branches for name, one in branch.definitions.items()}
+    else:
+        plain["description"] = "The work itself: an object that fits the queue's schema. describe_queues shows it."
+        return
+    if definitions:
+        schema["$defs"] = definitions
+
+
+def _by_contract(queues: Sequence[Description]) -> list[tuple[Schema, list[str]]]:
+    """The schemas of these queues, each once, with the queues that share it."""
+    found: dict[str, tuple[Schema, list[str]]] = {}
+    for one in queues:
+        found.setdefault(one.schema.hash, (one.schema, []))[1].append(one.queue.name)
+    return list(found.values())
+
+
+def embedded(schema: Schema, at: str, prefix: str) -> Embedded:
+    """The schema as it stands at the pointer `at`, with its `$defs` to be put at the root, their names under `prefix`.
+
+    Registered schemas know local references only, and no `$id`; so a reference is a pointer or an anchor. Anchors are
+    replaced by pointers, because two schemas may use the same.
+    """
+    content = schema.as_object()
+    targets = subschemas.local_targets(content)
+    for part in list(subschemas.walk(content)):
+        ref = part.content.get("$ref")
+        if isinstance(ref, str):
+            target = targets.get(subschemas.normal(ref))
+            part.content["$ref"] = _moved(target.pointer if target else ref, at, prefix)
+    for part in list(subschemas.walk(content)):
+        part.content.pop("$anchor", None)
+        part.content.pop("$schema", None)
+    definitions = cast("Json", content.pop("$defs", {}))
+    shown = {name: value for name, value in content.items() if name not in SAID_ELSEWHERE}
+    return Embedded(shown, {prefix + name: one for name, one in definitions.items()})
+
+
+def _moved(pointer: str, at: str, prefix: str) -> str:
+    """Where what this pointer named stands now, as it is written in a URL."""
+    hoisted = pointer.removeprefix("#/$defs/")
+    moved = f"#/$defs/{prefix}{hoisted}" if hoisted != pointer else at + pointer[1:]
+    return "#" + quote(moved[1:], safe="/~$")

@@ -1,0 +1,242 @@
+"""The only file that knows every concrete thing: it builds the house, runs it, and takes it down in order.
+
+Up: the port is taken first, for nothing should start that cannot be reached; then the store, the operator's
+credential, the doors. Down, the other way round: waits end with their empty answer, calls that have begun are finished,
+and the last user of the embedded store stops it. Killed instead, nothing of that happens and nothing needs to: the
+store lives on by itself, and the next start adopts it.
+"""
+
+import asyncio
+import os
+import secrets
+import signal
+import socket
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Final
+from urllib.parse import quote
+
+import msgspec
+import uvicorn
+
+import dropoff
+from dropoff.broker import Broker
+from dropoff.contracts.gate import Gates
+from dropoff.core import credential, places
+from dropoff.core.ledger import Durability
+from dropoff.doors.app import House, make_app
+from dropoff.errors import StoreRefused
+from dropoff.identity.callers import Callers
+from dropoff.inspector import Inspector
+from dropoff.operations import Operations
+from dropoff.settings import Settings
+from dropoff.storage.connection import Source, check_url, without_secret
+from dropoff.storage.embedded import EmbeddedStore
+from dropoff.storage.store import RedisStore
+from dropoff.upkeep.rounds import Rounds
+
+FINISH_S: Final = 10  # what has begun gets this long; a step takes milliseconds, so this is for large answers
+
+
+class Started(msgspec.Struct, frozen=True, kw_only=True):
+    """A broker that serves, as its first screen tells of it."""
+
+    url: str
+    store: str  # "embedded Valkey 9.1.2"
+    durability: Durability
+    data: Path
+    credential_file: Path
+    queues: tuple[str, ...]
+
+
+class PortTakenError(Exception):
+    """Somebody else listens there."""
+
+
+class Server(uvicorn.Server):
+    """Says when it serves, and lets those who wait go before it waits for them."""
+
+    def __init__(self, config: uvicorn.Config, stopping: Callable[[], None]) -> None:
+        super().__init__(config)
+        self.serves = asyncio.Event()
+        self._stopping = stopping
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.serves.set()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._stopping()
+        await super().shutdown(sockets)
+
+
+async def serve(settings: Settings, started: Callable[[Started], Awaitable[None]]) -> None:
+    """Serve until SIGINT or SIGTERM. Raises `PortTakenError` or `StoreRefused` before anything is served.
+
+    `started` is called once requests are answered; when it raises, the broker is taken down and the error is raised on.
+    """
+    with _listening(settings) as listener:
+        async with building(settings) as (house, store, what_store):
+            server = Server(_config(house), store.end_waits)
+            _leave_signals_to(server)
+            serving = asyncio.create_task(server.serve(sockets=[listener]), name="dropoff doors")
+            try:
+                await _serves(server, serving)
+                await started(await _told(settings, listener, house, what_store))
+                await serving
+            finally:
+                server.should_exit = True
+                await asyncio.wait([serving])
+            serving.result()
+
+
+@asynccontextmanager
+async def building(settings: Settings) -> AsyncGenerator[tuple[House, RedisStore, tuple[str, Durability]]]:
+    """The whole house on its store, without a listener."""
+    _private_folder(settings.data)
+    bearer = operator_credential(settings.data)
+    async with _source(settings) as (source, where):
+        store = RedisStore(source)
+        found = await store.start()
+        rounds = Rounds(store)
+        try:
+            operations = Operations(store, secrets.token_bytes)
+            await operations.ensure_operator(bearer)
+            house = House(
+                broker=Broker(store, Gates(), secrets.token_bytes),
+                inspector=Inspector(store),
+                operations=operations,
+                callers=Callers(store),
+                store=store,
+                allowed_hosts=settings.hosts,
+                allowed_origins=settings.allowed_origins,
+                version=dropoff.__version__,
+            )
+            rounds.start()
+            yield house, store, (f"{where} {found.product}".strip(), found.durability)
+        finally:
+            await rounds.close()
+            await store.close()
+
+
+@asynccontextmanager
+async def _source(settings: Settings) -> AsyncGenerator[tuple[Source, str]]:
+    """Where the store is. The embedded one is started when it is first wanted, and again should it die."""
+    if settings.store:
+        url = check_url(settings.store)
+
+        async def given() -> str:
+            return url
+
+        yield Source(given), without_secret(url)
+        return
+    embedded = EmbeddedStore(settings.data)
+
+    async def ensured() -> str:
+        return "unix://" + quote(await embedded.ensure())
+
+    try:
+        yield Source(ensured), "embedded"
+    finally:
+        await embedded.close()
+
+
+def operator_credential(data: Path) -> str:
+    """The bearer of this installation's operator: found in the data folder, or made, for its owner's eyes only.
+
+    Written under another name and then linked, so that it is there whole or not at all, and of two brokers that start
+    together one wins and the other finds.
+    """
+    path = data / places.OPERATOR_FILE
+    if not path.exists():
+        draft = data / f".{places.OPERATOR_FILE}.{secrets.token_hex(8)}"
+        handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(handle, "w", encoding="ascii") as file:
+            file.write(credential.bearer(secrets.token_bytes(credential.BEARER_BYTES)) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        try:
+            os.link(draft, path)
+        except FileExistsError:
+            pass  # the other one was first
+        finally:
+            draft.unlink()
+    bearer = path.read_text(encoding="ascii", errors="replace").strip()
+    if not bearer.startswith(credential.PREFIX):
+        raise StoreRefused(f"{path} holds no operator's credential. Move it away; the next start makes a new one.")
+    return bearer
+
+
+def _private_folder(data: Path) -> None:
+    try:
+        data.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise StoreRefused(
+            f"The data folder {data} cannot be made: {error.strerror}. Name another with --data or DROPOFF_DATA."
+        ) from error
+    if not os.access(data, os.W_OK | os.X_OK):
+        raise StoreRefused(f"The data folder {data} cannot be written to. Name another with --data or DROPOFF_DATA.")
+
+
+def _listening(settings: Settings) -> socket.socket:
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((settings.host, settings.port))
+        listener.listen(1024)
+    except OSError as error:
+        listener.close()
+        raise PortTakenError(f"{settings.host}:{settings.port}: {error.strerror}") from error
+    return listener
+
+
+def _config(house: House) -> uvicorn.Config:
+    return uvicorn.Config(
+        make_app(house),
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,  # who is calling is proven by a credential, never by an address
+        timeout_graceful_shutdown=FINISH_S,
+    )
+
+
+def _leave_signals_to(server: Server) -> None:
+    """uvicorn catches the signals itself, and raises them again when it has stopped: by then they have done their work.
+
+    So something must stand behind its handlers that does nothing, or the process would end before the store is left.
+    """
+
+    def stop(signum: int, frame: FrameType | None) -> None:
+        server.should_exit = True
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, stop)
+
+
+async def _serves(server: Server, serving: "asyncio.Task[None]") -> None:
+    """Return once requests are answered; raise what kept them from being so."""
+    up = asyncio.create_task(server.serves.wait())
+    await asyncio.wait([up, serving], return_when=asyncio.FIRST_COMPLETED)
+    up.cancel()
+    if serving.done():
+        serving.result()
+
+
+async def _told(
+    settings: Settings, listener: socket.socket, house: House, what_store: tuple[str, Durability]
+) -> Started:
+    port = listener.getsockname()[1]
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    store, durability = what_store
+    return Started(
+        url=f"http://{host}:{port}",
+        store=store,
+        durability=durability,
+        data=settings.data,
+        credential_file=settings.data / places.OPERATOR_FILE,
+        queues=tuple(await house.store.queues()),
+    )

@@ -1,0 +1,77 @@
+"""Whether the process lives, and whether a call that came now would be answered."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+
+import pytest
+
+from dropoff.doors.http import routes
+from dropoff.storage.keys import Keys
+from dropoff.storage.store import RedisStore
+from tests.doors.http.house import WORK, Agent, Desk, opened
+from tests.doors.http.test_refusals import problem
+from tests.servers import Server, source_of
+from tests.world import until
+
+
+@pytest.fixture
+def server(own_server: Callable[..., Server]) -> Server:
+    return own_server("valkey")  # to be killed
+
+
+@pytest.fixture
+async def desk(server: Server, keys: Keys) -> AsyncIterator[Desk]:
+    store = RedisStore(source_of(server), keys)
+    await store.start()
+    async with opened(store, server, keys) as desk:
+        yield desk
+    await store.close()
+
+
+async def ready(desk: Desk) -> bool:
+    return (await desk.as_agent("").look("/readyz")).status_code == 200
+
+
+async def test_it_lives_and_is_ready_without_a_credential(desk: Desk):
+    nobody = desk.as_agent("")
+    assert await nobody.seen("/livez") == {"status": "alive"}
+    assert await nobody.seen("/readyz") == {"status": "ready"}
+    assert (await nobody.http.head("/livez")).status_code == 200
+
+
+async def test_without_its_store_it_lives_and_is_not_ready(desk: Desk, scout: Agent, server: Server):
+    """Calls say what is certain; all is well again when the store is back."""
+    nobody = desk.as_agent("")
+    server.kill()
+    assert (await nobody.look("/livez")).status_code == 200
+    told = problem(await nobody.look("/readyz"), 503, "broker_unavailable")
+    assert told["detail"] == "The store cannot be reached."
+    answer = await scout.ask("/v1/drop_off", {"payload": WORK})
+    assert problem(answer, 503, "broker_unavailable")["retry"] == "later"
+    assert answer.headers["retry-after"] == "2"
+    server.start()
+    await until("the broker to be ready", lambda: ready(desk))
+    await scout.done("/v1/drop_off", {"payload": WORK})
+
+
+async def test_a_store_that_hangs_is_not_waited_for(desk: Desk, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(routes, "PING_S", 0.05)
+
+    async def hang(self: RedisStore) -> None:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(RedisStore, "ping", hang)
+    told = problem(await desk.as_agent("").look("/readyz"), 503, "broker_unavailable")
+    assert "has not answered" in told["detail"]
+
+
+async def test_what_else_stands_in_the_way_is_said(server: Server, keys: Keys):
+    async def full() -> str:
+        return "The disk is full."
+
+    store = RedisStore(source_of(server), keys)
+    await store.start()
+    async with opened(store, server, keys, ready=full) as desk:
+        told = problem(await desk.as_agent("").look("/readyz"), 503, "broker_unavailable")
+    await store.close()
+    assert told["detail"] == "The disk is full."

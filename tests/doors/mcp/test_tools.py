@@ -1,0 +1,237 @@
+"""What a caller's model sees: which tools, with which contracts inside, and how much of its memory that takes."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+
+from dropoff.contracts.schema import Schema
+from dropoff.doors import answers
+from dropoff.doors.mcp.tools import AT, embedded
+from dropoff.doors.verbs import VERBS
+from tests.doors.mcp.conftest import BRIEF, NOTES, Desk
+from tests.doors.mcp.wire import MODERN, Agent, Wire
+
+Open = Callable[[Agent], Wire]
+PAYLOADS = Path(__file__).parents[3] / "schemas" / "payloads"
+
+
+def _example(name: str) -> dict[str, Any]:
+    return json.loads((PAYLOADS / f"{name}@1.json").read_text())
+
+
+# ---- who sees which -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("grants", "seen"),
+    [
+        ([], ["describe_queues"]),
+        (["drop:research"], ["drop_off", "check_handoff", "withdraw_handoff", "describe_queues"]),
+        (
+            ["pick:research"],
+            ["pick_up", "complete_handoff", "hand_back", "extend_lease", "check_handoff", "describe_queues"],
+        ),
+        (["inspect:*"], ["check_handoff", "describe_queues"]),
+        (["operate:*"], ["withdraw_handoff", "describe_queues"]),
+        (["pick:research", "drop:research"], [verb.tool for verb in VERBS]),
+        (["admin"], [verb.tool for verb in VERBS]),
+    ],
+)
+async def test_a_tool_that_a_caller_may_not_use_at_all_is_not_listed(
+    grants: list[str], seen: list[str], wire: Open, desk: Desk
+) -> None:
+    """The list follows from the caller's grants, always in the same order."""
+    line = wire(await desk.agent("somebody", *grants))
+    assert list(await line.tools()) == seen
+
+
+async def test_a_changed_grant_shows_in_the_next_list(wire: Open, desk: Desk, elsewhere: Desk, scout: Agent) -> None:
+    """Also where another broker made the change, or the queue that it is about."""
+    line = wire(scout)
+    await elsewhere.queue("drafts", NOTES)
+    await elsewhere.operations.grant(elsewhere.operator, "scout", ["pick:drafts"])
+    tools = await line.tools()
+    assert tools["pick_up"]["inputSchema"]["properties"]["queue"]["enum"] == ["drafts"]
+
+    await elsewhere.operations.ungrant(elsewhere.operator, "scout", ["drop:research"])
+    assert "drop_off" not in await line.tools()
+
+
+async def test_a_new_queue_shows_in_the_next_list(wire: Open, desk: Desk, elsewhere: Desk) -> None:
+    """A grant may cover queues that come later, from another broker, with nothing said to this one."""
+    line = wire(await desk.agent("editor", "pick:*"))
+    assert (await line.tools())["pick_up"]["inputSchema"]["properties"]["queue"]["enum"] == ["research"]
+    await elsewhere.queue("drafts", NOTES)
+    assert (await line.tools())["pick_up"]["inputSchema"]["properties"]["queue"]["enum"] == ["drafts", "research"]
+
+
+async def test_the_list_is_nobody_elses_and_at_once_stale(desk: Desk, scout: Agent) -> None:
+    """No cache may show one caller's tools to another, or an old list after a grant was taken."""
+    line = Wire(desk.url, scout, MODERN)
+    async with line.client:
+        said = await line.ask("tools/list")
+    assert (said["ttlMs"], said["cacheScope"]) == (0, "private")
+
+
+# ---- whose contracts ----------------------------------------------------------------------------------------------
+
+
+async def test_with_one_queue_its_schema_is_the_payload(wire: Open, desk: Desk) -> None:
+    """The first drop_off can be right without another call; the queue need not be said."""
+    await desk.queue("other", NOTES)
+    tools = await wire(await desk.agent("both", "drop:research", "pick:other")).tools()
+    schema = tools["drop_off"]["inputSchema"]
+    assert schema["properties"]["payload"] == {name: BRIEF[name] for name in BRIEF if name != "examples"}
+    assert schema["properties"]["queue"]["enum"] == ["research"]
+    assert schema["required"] == ["payload"]
+    assert list(schema["properties"])[-1] == "payload"
+    assert tools["pick_up"]["inputSchema"]["properties"]["queue"]["enum"] == ["other"]
+
+
+async def test_many_queues_are_not_named_in_the_list(wire: Open, desk: Desk) -> None:
+    """Above 1,000 characters of names the list keeps silent, and describe_queues names them."""
+    for place in range(16):
+        await desk.queue(f"{place:02}" + "x" * 62, NOTES)
+    tools = await wire(await desk.agent("all", "pick:*")).tools()
+    assert "enum" not in tools["pick_up"]["inputSchema"]["properties"]["queue"]
+
+
+async def test_with_several_queues_their_schemas_stand_side_by_side(wire: Open, desk: Desk) -> None:
+    """Each names the queues that it is for; the queue has to be said."""
+    await desk.queue("facts", NOTES)
+    line = wire(await desk.agent("editor", "drop:*"))
+    schema = (await line.tools())["drop_off"]["inputSchema"]
+    assert schema["properties"]["queue"]["enum"] == ["facts", "research"]
+    assert schema["required"] == ["queue", "payload"]
+    assert [one["title"] for one in schema["properties"]["payload"]["anyOf"]] == ["facts", "research"]
+    assert not {"anyOf", "oneOf", "allOf"} & set(schema)
+    assert schema["type"] == "object"
+
+    told = await line.call("drop_off", payload={"text": "owls see at night"})
+    assert told.text == "Say which queue. You may drop off into: facts, research. Nothing was stored."
+    assert not (await line.call("drop_off", payload={"text": "owls see at night"}, queue="facts")).is_error
+
+
+async def test_queues_that_share_a_contract_show_it_once(wire: Open, desk: Desk) -> None:
+    """One schema for two queues is one branch, and the only one needs no `anyOf`."""
+    await desk.queue("a", NOTES)
+    await desk.queue("b", NOTES)
+    both = (await wire(await desk.agent("one", "drop:a", "drop:b")).tools())["drop_off"]["inputSchema"]
+    assert both["properties"]["payload"]["properties"] == NOTES["properties"]
+    assert both["required"] == ["queue", "payload"]
+    three = (await wire(await desk.agent("two", "drop:*")).tools())["drop_off"]["inputSchema"]
+    assert [one["title"] for one in three["properties"]["payload"]["anyOf"]] == ["a, b", "research"]
+
+
+async def test_schemas_that_are_too_long_together_are_pointed_to(wire: Open, desk: Desk) -> None:
+    """Above 6,000 characters the payload is a plain object, and describe_queues has the rest."""
+    for name in ("a", "b", "c"):
+        await desk.queue(name, NOTES | {"description": name * 2_500})
+    two = await wire(await desk.agent("one", "drop:a", "drop:b")).tools()
+    assert len(two["drop_off"]["inputSchema"]["properties"]["payload"]["anyOf"]) == 2
+
+    line = wire(await desk.agent("all", "drop:a", "drop:b", "drop:c"))
+    payload = (await line.tools())["drop_off"]["inputSchema"]["properties"]["payload"]
+    assert payload == {
+        "type": "object",
+        "description": "The work itself: an object that fits the queue's schema. describe_queues shows it.",
+    }
+    shown = (await line.call("describe_queues")).content["queues"]
+    assert [one["schema"]["description"] for one in shown] == ["a" * 2_500, "b" * 2_500, "c" * 2_500]
+
+
+# One schema with every kind of reference, and a definition whose name needs escaping.
+TREE: dict[str, Any] = {
+    "$schema": "https://json-schema.org/draft/2020-12/schema",
+    "type": "object",
+    "properties": {
+        "name": {"$ref": "#/$defs/a~1b%20c"},
+        "left": {"$ref": "#"},
+        "right": {"$ref": "#/properties/left"},
+        "leaf": {"$ref": "#leaf"},
+        "inner": {"$defs": {"own": {"const": 1}}, "$ref": "#/properties/inner/$defs/own"},
+        "odd": {"$ref": "#/definitions/odd"},
+        "data": {"const": {"$ref": "#/not/a/reference"}},
+    },
+    "required": ["name"],
+    "additionalProperties": False,
+    "$defs": {
+        "a/b c": {"type": "string", "minLength": 2},
+        "leaf": {"$anchor": "leaf", "type": "array", "items": {"$ref": "#/$defs/a~1b%20c"}},
+    },
+    "definitions": {"odd": {"type": "integer", "not": {"multipleOf": 2}}},
+}
+TREES = [
+    {"name": "ok"},
+    {"name": "o"},
+    {"name": "ok", "left": {"name": "ok", "right": {"name": "x"}}},
+    {"name": "ok", "left": {"name": "ok", "right": {"name": "fine"}}},
+    {"name": "ok", "leaf": ["ab", "c"]},
+    {"name": "ok", "leaf": ["ab"]},
+    {"name": "ok", "inner": 2},
+    {"name": "ok", "inner": 1},
+    {"name": "ok", "odd": 2},
+    {"name": "ok", "odd": 3},
+    {"name": "ok", "data": {"$ref": "#/not/a/reference"}},
+    {"name": "ok", "data": {}},
+]
+
+
+@pytest.mark.parametrize("payload", TREES)
+def test_a_schema_means_the_same_inside_of_a_tool(payload: dict[str, Any]) -> None:
+    """Wherever a reference leads in the queue's schema, it leads to the same place in the tool's."""
+    alone = jsonschema.Draft202012Validator(TREE).is_valid(payload)
+    for at in (AT, f"{AT}/anyOf/1"):
+        part = embedded(Schema.of("tree", 1, TREE), at, "tree.queue.")
+        inside: dict[str, Any] = {"type": "object", "$defs": part.definitions}
+        inside["properties"] = {"payload": part.content if at == AT else {"anyOf": [False, part.content]}}
+        jsonschema.Draft202012Validator.check_schema(inside)
+        assert jsonschema.Draft202012Validator(inside).is_valid({"payload": payload}) == alone
+
+
+async def test_definitions_of_several_queues_do_not_meet(wire: Open, desk: Desk) -> None:
+    """Two queues may use the same name for different things; each keeps its own at the root."""
+    for name, kind in (("numbers", "integer"), ("words", "string")):
+        schema = {"type": "object", "properties": {"it": {"$ref": "#/$defs/it"}}, "$defs": {"it": {"type": kind}}}
+        await desk.queue(name, schema | {"required": ["it"]})
+    line = wire(await desk.agent("poet", "drop:numbers", "drop:words"))
+    schema = (await line.tools())["drop_off"]["inputSchema"]
+    assert schema["$defs"] == {"numbers.it": {"type": "integer"}, "words.it": {"type": "string"}}
+    jsonschema.validate({"queue": "words", "payload": {"it": "owl"}}, schema)
+
+
+# ---- how much -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("payload", ["brief", "draft"])
+async def test_with_one_queue_each_way_the_tools_are_small(payload: str, wire: Open, desk: Desk) -> None:
+    """≤ 6 kB of what a model reads and ≤ 8 kB on the wire: every turn of every agent pays for it."""
+    await desk.queue("outbox", _example(payload))
+    line = wire(await desk.agent("busy", "drop:outbox", "pick:research"))
+    response = await line.post("tools/list", {})
+    tools = response.json()["result"]["tools"]
+    assert len(tools) == len(VERBS)
+    read = [[tool["name"], tool["description"], tool["inputSchema"]] for tool in tools]
+    assert len(json.dumps(read, separators=(",", ":"))) <= 6_000
+    assert len(response.content) <= 8_000
+
+
+async def test_every_tool_has_all_four_annotations_and_an_output_schema(wire: Open, desk: Desk) -> None:
+    """Clients ask a person by the annotations, and judge answers and refusals by the schema."""
+    for tool in (await wire(await desk.agent("all", "admin")).tools()).values():
+        assert set(tool["annotations"]) == {"readOnlyHint", "destructiveHint", "idempotentHint", "openWorldHint"}
+        assert set(tool["outputSchema"]["properties"]) == {"status", "handoff_id", "lease_id", "error"}
+        assert "refused" in tool["outputSchema"]["properties"]["status"]["enum"]
+        jsonschema.Draft202012Validator.check_schema(tool["inputSchema"])
+        assert tool["inputSchema"]["type"] == "object"
+
+
+def test_every_status_that_is_answered_is_announced() -> None:
+    """A client throws away an answer whose status its schema does not know."""
+    source = Path(answers.__file__).read_text()
+    written = {part.partition('"')[0] for part in source.split('"status": "')[1:]}
+    assert written | {"dropped_off", "withdrawal_asked"} == {status for verb in VERBS for status in verb.statuses}
