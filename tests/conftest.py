@@ -10,16 +10,17 @@ import secrets
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 
+import hypothesis
 import pytest
 import redis
+from redis.exceptions import RedisError
 
 from dropoff.core.store import DroppedOff
-from dropoff.storage.connection import Source
 from dropoff.storage.keys import Keys
 from dropoff.storage.store import RedisStore
 from tests import world
 from tests.look import Look, unexplained
-from tests.servers import PRODUCTS, Server
+from tests.servers import PRODUCTS, Server, source_of
 from tests.world import Clock
 
 SEED = pytest.StashKey[int]()
@@ -30,6 +31,9 @@ STORIES = pytest.StashKey["Counter[str]"]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    # A slow machine is no failure, and an example that failed once is found again by its seed, which is printed.
+    hypothesis.settings.register_profile("dropoff", deadline=None, database=None)
+    hypothesis.settings.load_profile("dropoff")
     config.stash[SEED] = int(os.environ.get("DROPOFF_SEED") or secrets.randbelow(2**32))
     config.stash[STORIES] = Counter()
 
@@ -99,7 +103,7 @@ def server(request: pytest.FixtureRequest) -> Server:
 
 @pytest.fixture
 def own_server() -> Iterator[Callable[..., Server]]:
-    """Starts servers for this test alone, to be killed or set up as it likes: `own_server("redis", maxmemory="10mb")`."""
+    """Starts servers for this test alone, to be killed or set up as it likes: `own_server("redis", port="0")`."""
     servers: list[Server] = []
 
     def start(product: str, **settings: str) -> Server:
@@ -107,8 +111,16 @@ def own_server() -> Iterator[Callable[..., Server]]:
         return servers[-1].start()
 
     yield start
+    left: list[str] = []
     for server in servers:
-        server.stop()
+        try:
+            with server.client as client:
+                left += _leaks(client)
+        except RedisError:  # the test has killed it, or closed it to us
+            pass
+        finally:
+            server.stop()
+    assert left == []
 
 
 # ---- stores -----------------------------------------------------------------------------------------------------
@@ -122,13 +134,6 @@ def clock() -> Clock:
 @pytest.fixture
 def keys() -> Keys:
     return Keys(prefix=f"t-{secrets.token_hex(6)}")
-
-
-def source_of(server: Server) -> Source:
-    async def url() -> str:
-        return server.url
-
-    return Source(url)
 
 
 @pytest.fixture

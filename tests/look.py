@@ -28,7 +28,7 @@ class Look:
         """Every key of ours and what it holds."""
         found: Found = {}
         async with self.client.pipeline(transaction=False) as ask:
-            names = await self.client.keys(self.keys.base.replace("{", "?").replace("}", "?") + "*")
+            names: list[str] = await self.client.keys(self.keys.base.replace("{", "?").replace("}", "?") + "*")  # pyright: ignore[reportAssignmentType]  (decoded)
             for name in names:
                 ask.type(name)
             kinds = await ask.execute()
@@ -97,7 +97,7 @@ def check_indexes(found: Mapping[str, Any], queue: str) -> None:
 
 
 def unexplained(client: redis.Redis, keys: Keys) -> list[str]:
-    """What is wrong with the keys under this prefix, by the table in `keys.py`: unknown, of another type, or endless."""
+    """What is wrong with the keys under this prefix, by the table in `keys.py`: unknown, of another type, endless."""
     wrong: list[str] = []
     names = list(client.scan_iter(match=keys.base.replace("{", "?").replace("}", "?") + "*", count=1_000))
     with client.pipeline(transaction=False) as ask:

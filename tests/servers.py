@@ -16,7 +16,11 @@ from typing import Final
 
 import pytest
 import redis
+from redis.backoff import NoBackoff
+from redis.exceptions import AuthenticationError, RedisError
+from redis.retry import Retry
 
+from dropoff.storage.connection import Source
 from dropoff.storage.embedded import _server_binary
 
 WAIT_S: Final = 15.0
@@ -70,7 +74,7 @@ class Server:
     @property
     def client(self) -> redis.Redis:
         """A plain client, for looking from outside."""
-        return redis.Redis(unix_socket_path=self.socket, decode_responses=True)
+        return redis.Redis(unix_socket_path=self.socket, decode_responses=True, retry=Retry(NoBackoff(), 0))
 
     def start(self) -> "Server":
         words = [word for name, value in self._settings.items() for word in (f"--{name}", value)]
@@ -100,5 +104,16 @@ class Server:
         try:
             with self.client as client:
                 return bool(client.ping())
-        except redis.exceptions.RedisError:
+        except AuthenticationError:
+            return True  # it serves, though not us
+        except RedisError:
             return False
+
+
+def source_of(server: Server) -> Source:
+    """The server as a store asks for it."""
+
+    async def url() -> str:
+        return server.url
+
+    return Source(url)

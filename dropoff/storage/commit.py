@@ -22,10 +22,10 @@ from contextlib import suppress
 from typing import Any, Final, cast
 
 from redis.asyncio.connection import AbstractConnection
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import AuthenticationError, NoPermissionError, RedisError, ResponseError
 
 from dropoff.errors import BrokerUnavailable, StoreRefused
-from dropoff.storage.connection import Command, Source
+from dropoff.storage.connection import Command, Source, lacks_rights, not_let_in
 from dropoff.storage.scripts import every_script
 
 log = logging.getLogger("dropoff.storage")
@@ -34,6 +34,7 @@ STEPS_PER_BATCH_MAX: Final = 128
 ANSWER_S: Final = 10.0  # a node that answers nothing for so long is treated as gone
 AGAIN_S: Final = 0.05  # before asking again, so that a node that restarts has a moment
 TRIES_TO_CONNECT: Final = 3
+CONNECT_S: Final = 5.0  # a caller waits so long for a connection; a store that was killed is back within 0.3 s
 
 UNREACHABLE: Final = (RedisError, OSError, TimeoutError, StoreRefused)
 
@@ -48,6 +49,7 @@ class Commit:
         self._asked: deque[Asked] = deque()
         self._news = asyncio.Event()
         self._connection: AbstractConnection | None = None
+        self._connecting: asyncio.Task[AbstractConnection] | None = None
         self._carrier: asyncio.Task[None] | None = None
         self._ever_connected = False
 
@@ -61,6 +63,7 @@ class Commit:
             with suppress(asyncio.CancelledError):
                 await self._carrier
         self._carrier = None
+        await self._stop_connecting()
         await self._disconnect()
         self._refuse(self._asked)
         self._asked.clear()
@@ -143,28 +146,56 @@ class Commit:
         return batch[answered:]
 
     async def _connected(self) -> AbstractConnection:
-        """The connection, with all steps loaded before its first batch. Only here is connecting tried again."""
-        for tries_left in reversed(range(TRIES_TO_CONNECT)):
-            if self._connection is not None:
-                return self._connection
-            try:
-                connection = await self._source.connect()
-                await self._load(connection)
-                self._connection = connection
-                self._ever_connected = True
-            except UNREACHABLE:
-                if not tries_left:
-                    raise
-                await asyncio.sleep(AGAIN_S)
-        assert self._connection is not None
+        """The connection. Who asks for it waits a bounded time; connecting goes on meanwhile, for those who come later.
+
+        It must not be given up: a store that reads a long file at its start would be stopped and begin anew each time.
+        The broker's own start waits for as long as it takes; nobody is served yet.
+        """
+        if self._connection is not None:
+            return self._connection
+        if self._connecting is None:
+            self._connecting = asyncio.create_task(self._connect(), name="dropoff connecting")
+        done, _ = await asyncio.wait([self._connecting], timeout=CONNECT_S if self._ever_connected else None)
+        if not done:
+            raise TimeoutError(f"no connection within {CONNECT_S:.0f} s")
+        connecting, self._connecting = self._connecting, None
+        self._connection = connecting.result()
+        self._ever_connected = True
         return self._connection
 
-    async def _load(self, connection: AbstractConnection) -> None:
+    async def _connect(self) -> AbstractConnection:
+        """A connection with all steps loaded. Only here is connecting tried again."""
+        for _ in range(TRIES_TO_CONNECT - 1):
+            with suppress(*UNREACHABLE):
+                return await self._loaded(await self._source.connect())
+            await asyncio.sleep(AGAIN_S)
+        return await self._loaded(await self._source.connect())
+
+    async def _loaded(self, connection: AbstractConnection) -> AbstractConnection:
         commands = [("SCRIPT", "LOAD", script.text) for script in every_script()]
-        async with asyncio.timeout(ANSWER_S):
-            await connection.send_packed_command(connection.pack_commands(commands), check_health=False)
-            for _ in commands:
-                await connection.read_response()
+        try:
+            async with asyncio.timeout(ANSWER_S):
+                await connection.send_packed_command(connection.pack_commands(commands), check_health=False)
+                for _ in commands:
+                    await connection.read_response()
+        except BaseException as error:
+            with suppress(RedisError, OSError):
+                await connection.disconnect(nowait=True)
+            if isinstance(error, NoPermissionError):
+                raise lacks_rights("SCRIPT LOAD", error) from error
+            if isinstance(error, AuthenticationError):
+                raise not_let_in(error) from error
+            raise
+        return connection
+
+    async def _stop_connecting(self) -> None:
+        connecting, self._connecting = self._connecting, None
+        if connecting is None:
+            return
+        connecting.cancel()
+        with suppress(asyncio.CancelledError, *UNREACHABLE):
+            connection = await connecting  # it may have been there already, and nobody came for it
+            await connection.disconnect(nowait=True)
 
     async def _disconnect(self) -> None:
         connection, self._connection = self._connection, None

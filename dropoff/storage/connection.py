@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from redis.asyncio.connection import AbstractConnection, ConnectionPool
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import ResponseError
+from redis.exceptions import AuthenticationError, RedisError, ResponseError
 
 from dropoff.core.ledger import Durability
 from dropoff.errors import StoreRefused
@@ -43,7 +43,10 @@ class Source:
         self._url = url
 
     async def connect(self) -> AbstractConnection:
-        """A new connection of its own, ready to use. Raises redis' or the system's error if there is none to be had."""
+        """A new connection of its own, ready to use.
+
+        Raises redis' or the system's error if there is none to be had, and `StoreRefused` if we are not let in.
+        """
         pool = ConnectionPool.from_url(  # pyright: ignore[reportUnknownMemberType]  # untyped options
             await self._url(),
             retry=Retry(NoBackoff(), 0),
@@ -53,7 +56,12 @@ class Source:
             protocol=2,
         )
         connection = pool.make_connection()
-        await connection.connect()
+        try:
+            await connection.connect()
+        except RedisError as error:
+            if isinstance(error.__cause__, AuthenticationError):  # redis-py wraps it
+                raise not_let_in(error) from error
+            raise
         return connection
 
 
@@ -120,10 +128,21 @@ async def _allowed(ask: Ask, *command: str) -> bytes:
     try:
         return await ask(*command)
     except ResponseError as error:
-        raise StoreRefused(
-            f"The store does not let this user run {command[0]} ({error}). "
-            "The broker's user needs: ~dropoff:* &dropoff:* +@all -@dangerous +info +config|get"
-        ) from error
+        raise lacks_rights(command[0], error) from error
+
+
+def not_let_in(why: object) -> StoreRefused:
+    return StoreRefused(
+        f"The store does not accept the user name or password of DROPOFF_STORE ({why}). "
+        "Write them as redis://USER:PASSWORD@HOST:PORT."
+    )
+
+
+def lacks_rights(doing: str, why: object) -> StoreRefused:
+    return StoreRefused(
+        f"The store does not let this user run {doing} ({why}). "
+        "The broker's user needs: ~dropoff:* &dropoff:* +@all -@dangerous +info +config|get"
+    )
 
 
 def _pairs(info: bytes) -> dict[str, str]:

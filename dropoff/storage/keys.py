@@ -43,6 +43,7 @@ KINDS: Final = {
     "queues": Kind("queues", "hash", "put_queue", "each with its queue"),
     "schema": Kind("schema:<hash>", "string", "put_schema", "never: handoffs are pinned to it"),
     "schemas": Kind("schemas", "hash", "put_schema", "never"),
+    "proof": Kind("proof:<type>", "its own", "prove", "within the step that makes it"),
 }
 
 _HOLE = re.compile(r"<(\w+)>")

@@ -49,7 +49,7 @@ from dropoff.errors import (
     Unauthenticated,
 )
 from dropoff.storage.commit import Commit
-from dropoff.storage.connection import Examined, Source, durability, examine
+from dropoff.storage.connection import Examined, Source, durability, examine, lacks_rights
 from dropoff.storage.keys import Keys
 from dropoff.storage.scripts import script
 from dropoff.storage.wakes import Waiter, Wakes
@@ -58,6 +58,7 @@ Facts = dict[str, bytes]
 
 RATE_MINUTES: Final = 5
 
+# What a server answers that did not run the step and may do so later.
 BROKEN: Final = ("OOM", "MISCONF", "READONLY", "LOADING", "NOREPLICAS", "MASTERDOWN", "CLUSTERDOWN", "BUSY")
 
 
@@ -538,7 +539,7 @@ class RedisStore:
             await self._commit.ask("SCRIPT", "LOAD", step.text)
             reply = await self._commit.ask(*command)
         except ResponseError as error:
-            if str(error).startswith(BROKEN):
+            if _code_of(error) in BROKEN:
                 raise BrokerUnavailable(stored="nothing") from error
             raise
         word, facts, entry = reply[0].decode(), _facts(reply[1]), _facts(reply[2])
@@ -562,21 +563,26 @@ class RedisStore:
         )
 
     async def _prove_rights(self) -> None:
-        """Run one step that touches nothing: missing rights are found now, not in the middle of a handoff."""
+        """Run one step that leaves nothing: missing rights are found now, not in the middle of a handoff."""
+        kinds = ("hash", "stream", "zset", "set", "string")
+        keys = {f"a_{kind}": self.keys.of("proof", type=kind) for kind in kinds}
         try:
-            await self.overdue(QueueName("doctor"), 0)
+            reply = await self._run("prove", caller_upkeep(), keys, wake=self.keys.wake)
         except ResponseError as error:
-            raise StoreRefused(
-                f"The store does not let this user run the broker's steps ({error}). "
-                "Its user needs all keys under 'dropoff:*', all channels under 'dropoff:*', and the commands "
-                "EVALSHA, SCRIPT LOAD, and those on hashes, streams, sets, sorted sets and strings."
-            ) from error
+            raise lacks_rights("EVALSHA", error) from error
+        if reply.word == "lacking":
+            raise lacks_rights("the broker's steps", reply.facts["why"].decode())
 
     async def _now_ms(self) -> int:
         if self._clock_ms:
             return self._clock_ms()
         seconds, micros = await self._commit.ask("TIME")
         return int(seconds) * 1000 + int(micros) // 1000
+
+
+def _code_of(error: ResponseError) -> str:
+    """The server's word for an error. redis-py cuts it off the text of those that it has a class for."""
+    return str(getattr(error, "status_code", "") or str(error).partition(" ")[0])
 
 
 # ---- from the wire ------------------------------------------------------------------------------------------------

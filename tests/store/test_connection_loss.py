@@ -1,0 +1,270 @@
+"""The store dies in the middle: each call is answered, or says truthfully what is known; nothing runs twice.
+
+The server is a real one, killed with `kill -9` and started again on the file it had written. Where the exact moment
+matters, a proxy between us and the server cuts the connection there: before the command, or before its answer.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import suppress
+
+import pytest
+
+from dropoff.errors import BrokerUnavailable
+from dropoff.storage.connection import Source
+from dropoff.storage.keys import Keys
+from dropoff.storage.store import RedisStore
+from tests.look import Look
+from tests.servers import PRODUCTS, Server, source_of
+from tests.world import BOB, QUEUE, Clock, complete, drop_off, extend, furnish, hand_back, pick_up, until, within
+
+
+class Cutter:
+    """Stands between a store and its server, and cuts the connection where it is told to."""
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+        self.socket = str(server.folder / "cutter")
+        self.cuts = {"command": 0, "answer": 0}  # how often still, and before which of the two
+        self._listening: asyncio.Server | None = None
+        self._talks: set[asyncio.Task[None]] = set()
+        self._asking: set[asyncio.StreamWriter] = set()  # connections on which a step is on its way
+
+    async def start(self) -> Source:
+        self._listening = await asyncio.start_unix_server(self._talk, self.socket)
+
+        async def url() -> str:
+            return f"unix://{self.socket}"
+
+        return Source(url)
+
+    async def close(self) -> None:
+        """Not before the stores that speak through it are closed: their ends end the talks."""
+        assert self._listening is not None
+        self._listening.close()
+        await within("all talks to end", asyncio.gather(*self._talks))
+
+    async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        talk = asyncio.current_task()
+        assert talk is not None
+        self._talks.add(talk)
+        server_reader, server_writer = await asyncio.open_unix_connection(self._server.socket)
+        directions = [
+            asyncio.create_task(self._pass_commands(reader, server_writer)),
+            asyncio.create_task(self._pass_answers(server_reader, writer, server_writer)),
+        ]
+        await asyncio.wait(directions, return_when=asyncio.FIRST_COMPLETED)
+        for end in (writer, server_writer):
+            end.close()
+        await asyncio.gather(*directions, return_exceptions=True)
+        for end in (writer, server_writer):
+            with suppress(OSError):
+                await end.wait_closed()
+        self._talks.discard(talk)
+
+    async def _pass_commands(self, ours: asyncio.StreamReader, server: asyncio.StreamWriter) -> None:
+        while data := await ours.read(65_536):
+            if b"EVALSHA" in data:  # steps alone are cut: connecting is tried again without anybody noticing
+                if self._cut("command"):
+                    return
+                self._asking.add(server)
+            server.write(data)
+
+    async def _pass_answers(
+        self, server: asyncio.StreamReader, ours: asyncio.StreamWriter, asked: asyncio.StreamWriter
+    ) -> None:
+        while data := await server.read(65_536):
+            if asked in self._asking and self._cut("answer"):
+                return
+            self._asking.discard(asked)
+            ours.write(data)
+
+    def _cut(self, before: str) -> bool:
+        if self.cuts[before]:
+            self.cuts[before] -= 1
+            return True
+        return False
+
+
+@pytest.fixture
+async def cutter(server: Server) -> AsyncIterator[Cutter]:
+    cutter = Cutter(server)
+    yield cutter
+    await cutter.close()
+
+
+@pytest.fixture
+async def cut_store(cutter: Cutter, keys: Keys, clock: Clock) -> AsyncIterator[RedisStore]:
+    """A furnished store behind the cutter."""
+    store = RedisStore(await cutter.start(), keys, clock)
+    await store.start()
+    await furnish(store)
+    yield store
+    await store.close()
+
+
+async def steps(store: RedisStore) -> list[str]:
+    """What happened to handoffs, by the ledger."""
+    return [entry.step for entry in await store.entries(at_most=1_000) if entry.handoff]
+
+
+@pytest.mark.parametrize("before", ["command", "answer"])
+async def test_a_step_whose_answer_is_lost_is_asked_again_and_happens_once(
+    cut_store: RedisStore, cutter: Cutter, before: str
+):
+    """Whether it ran or not: the caller gets its answer, and the ledger has one entry."""
+    store = cut_store
+    cutter.cuts[before] = 1
+    await drop_off(store)
+    cutter.cuts[before] = 1
+    picked = await pick_up(store)
+    cutter.cuts[before] = 1
+    await extend(store, picked.lease)
+    cutter.cuts[before] = 1
+    await hand_back(store, picked.lease, "release")
+    cutter.cuts[before] = 1
+    picked = await pick_up(store)
+    cutter.cuts[before] = 1
+    await complete(store, picked.lease)
+
+    assert await steps(store) == ["drop_off", "pick_up", "extend", "release", "pick_up", "complete"]
+    assert cutter.cuts == {"command": 0, "answer": 0}
+
+
+async def test_a_step_whose_answer_is_lost_twice_says_that_nobody_knows(cut_store: RedisStore, cutter: Cutter):
+    """It is asked again once, not for ever; and the same call later finds that it has happened."""
+    cutter.cuts["answer"] = 2
+    with pytest.raises(BrokerUnavailable) as refusal:
+        await drop_off(cut_store, key="k")
+    assert refusal.value.stored == "unknown"
+
+    again = await drop_off(cut_store, key="k")
+
+    assert again.repeated
+    assert await steps(cut_store) == ["drop_off"]
+
+
+@pytest.mark.parametrize("product", PRODUCTS)
+async def test_when_the_store_is_away_nothing_is_stored_and_it_is_said(
+    own_server, keys: Keys, clock: Clock, product: str
+):
+    """What was never sent was certainly not stored. When the store is back, the same broker goes on."""
+    server = own_server(product, appendfsync="always")
+    store = RedisStore(source_of(server), keys, clock)
+    await store.start()
+    try:
+        await furnish(store)
+        first = await drop_off(store)
+        server.kill()
+        with suppress(BrokerUnavailable):
+            await store.ping()  # finds out that the old connection is gone
+
+        with pytest.raises(BrokerUnavailable) as refusal:
+            await within("the store to be given up", drop_off(store))
+        assert refusal.value.stored == "nothing"
+
+        server.start()
+        picked = await pick_up(store)
+        assert picked.handoff.id == first.receipt.handoff_id
+        assert await steps(store) == ["drop_off", "pick_up"]
+    finally:
+        await store.close()
+
+
+@pytest.mark.parametrize("product", PRODUCTS)
+async def test_a_store_killed_under_load_keeps_what_it_acknowledged_and_runs_nothing_twice(
+    own_server, keys: Keys, clock: Clock, product: str
+):
+    """`kill -9` in the middle of many calls, three times; afterwards every receipt is in the ledger, once."""
+    server: Server = own_server(product, appendfsync="always")
+    store = RedisStore(source_of(server), keys, clock)
+    await store.start()
+    acknowledged: list[str] = []
+    refused: dict[str, str] = {}
+    over = False
+
+    async def drop_on(agent: int) -> None:
+        number = 0
+        while not over:
+            number += 1
+            key = f"{agent}-{number}"
+            try:
+                acknowledged.append((await drop_off(store, key=key)).receipt.entry)
+            except BrokerUnavailable as error:
+                refused[key] = error.stored
+                await asyncio.sleep(0.01)
+
+    async def grown(by: int) -> None:
+        enough = len(acknowledged) + by
+
+        async def there() -> bool:
+            return len(acknowledged) >= enough
+
+        await until(f"{by} more drop-offs to be acknowledged", there)
+
+    try:
+        await furnish(store)
+        load = [asyncio.create_task(drop_on(agent)) for agent in range(16)]
+        try:
+            for _ in range(3):
+                await grown(100)
+                await asyncio.to_thread(server.kill)
+                await asyncio.to_thread(server.start)
+            await grown(100)
+        finally:
+            over = True
+            await within("the agents to stop", asyncio.gather(*load))
+
+        entries = [entry for entry in await store.entries(at_most=100_000) if entry.step == "drop_off"]
+        ids = {entry.handoff for entry in entries}
+        assert len(ids) == len(entries), "a handoff was dropped off twice"
+        assert set(acknowledged) <= {entry.id for entry in entries}, "an acknowledged entry is not there"
+        for key, stored in refused.items():
+            again = await drop_off(store, key=key)
+            assert not (stored == "nothing" and again.repeated), f"{key} was stored, and was said not to be"
+    finally:
+        await store.close()
+
+
+async def test_a_store_that_forgot_its_scripts_gets_them_again(store: RedisStore, look: Look):
+    """SCRIPT FLUSH, a failover: the step did not run, so it is loaded and sent once more."""
+    await look.client.script_flush()
+
+    dropped = await drop_off(store)
+
+    assert len(await store.entries(handoff_id=dropped.receipt.handoff_id)) == 1
+
+
+async def test_steps_that_arrive_together_are_answered_each_by_its_own(store: RedisStore):
+    """Also more than one batch holds, also with refusals between them."""
+    answers = await asyncio.gather(
+        *(drop_off(store, key=f"k{n % 200}", note=str(n // 200)) for n in range(300)), return_exceptions=True
+    )
+
+    assert [type(answer).__name__ for answer in answers] == ["DroppedOff"] * 200 + ["RequestConflict"] * 100
+    ids = [entry.handoff for entry in await store.entries(at_most=1_000) if entry.handoff]
+    assert len(ids) == len(set(ids)) == 200
+
+
+async def test_who_leaves_while_it_waits_for_its_turn_is_not_sent(store: RedisStore):
+    """A cancelled caller whose step was not on its way has done nothing, and holds up nobody."""
+    leaving = asyncio.create_task(drop_off(store))
+    staying = asyncio.create_task(drop_off(store))
+    await asyncio.sleep(0)
+    leaving.cancel()
+
+    stayed = await within("the one that stays", staying)
+
+    with pytest.raises(asyncio.CancelledError):
+        await leaving
+    assert [entry.handoff for entry in await store.entries() if entry.handoff] == [stayed.receipt.handoff_id]
+
+
+async def test_a_closed_store_refuses_and_stored_nothing(empty_store: RedisStore):
+    await empty_store.close()
+    await empty_store.close()
+
+    with pytest.raises(BrokerUnavailable) as refusal:
+        await empty_store.pick_up(BOB, QUEUE, "k")
+
+    assert refusal.value.stored == "nothing"
