@@ -1,0 +1,141 @@
+"""`dropoff agent`: who may call, and what they may do.
+
+A new agent's bearer goes to exactly one place. That is a file in the data folder, for what was on a screen is in a
+scrollback, and what was in a pipe often in a log; shown is where it is, and on a terminal how the agent connects. Only
+who writes `-o json` gets the bearer itself, and no file: whoever asks for it has a place for it.
+"""
+
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import click
+
+from dropoff.cli import bearers
+from dropoff.cli.remote import Answer
+from dropoff.cli.session import Group, Session, pass_session
+from dropoff.cli.shown import Column
+
+NONE_YET = "No agents yet. dropoff agent add NAME --grant drop:QUEUE --grant pick:QUEUE"
+
+SNIPPET = """\
+MCP     {mcp}
+Header  Authorization: Bearer $(cat {file})
+
+from pathlib import Path
+from agents import Agent
+from agents.mcp import MCPServerStreamableHttp
+
+bearer = Path("{file}").read_text().strip()
+async with MCPServerStreamableHttp(
+    params={{"url": "{mcp}", "headers": {{"Authorization": f"Bearer {{bearer}}"}}, "timeout": 40}},
+    client_session_timeout_seconds=40,  # longer than pick_up may wait
+) as tools:
+    agent = Agent(name="{agent}", mcp_servers=[tools])
+"""
+
+
+@click.group(cls=Group)
+def agent() -> None:
+    """Agents: who may call, and what they may do."""
+
+
+@agent.command()
+@click.argument("name")
+@click.option("--grant", "grants", multiple=True, metavar="GRANT", help="drop:research, pick:drafts.*, inspect:*, …")
+@click.option("--bearer", is_flag=True, help="With a long bearer, which is the only kind for now.")
+@pass_session
+def add(session: Session, name: str, grants: tuple[str, ...], bearer: bool) -> None:
+    """Make an agent. Its bearer is put into a file in the data folder, or is part of the data with -o json."""
+    body = {"name": name, "grants": grants}
+    if session.output in ("json", "jsonl"):
+        made = session.broker.post("/v1/agents", body)
+        session.shown.data({key: made[key] for key in ("agent", "grants", "bearer")})
+        session.shown.say(f"Agent '{name}' is made. Its bearer is not shown again.")
+        return
+    made, file = _with_file(session, body)
+    session.shown.say(f"Agent '{name}' is made and may: {', '.join(made['grants']) or 'nothing yet'}.")
+    session.shown.say(f"Its bearer is in {file}, for your eyes only.")
+    if session.shown.for_people:
+        session.shown.text("\n" + SNIPPET.format(mcp=f"{session.broker.url}/mcp", file=file, agent=name).rstrip())
+    else:
+        session.shown.data({"agent": name, "grants": made["grants"], "credential_file": str(file)})
+
+
+def _with_file(session: Session, body: Answer) -> tuple[Answer, Path]:
+    """Make the agent, and leave its bearer in a file and nowhere else."""
+    name = body["name"]
+    with bearers.kept(session.data_folder, name) as keep:
+        made = session.broker.post("/v1/agents", body)
+        keep(made["bearer"])
+    return made, bearers.path_for(session.data_folder, name)
+
+
+@agent.command()
+@pass_session
+def ls(session: Session) -> None:
+    """All agents and their grants."""
+    found = session.broker.get("/v1/agents")["agents"]
+    cells = [(one["agent"], one["standing"], ", ".join(one["grants"])) for one in found]
+    session.shown.many(found, [Column("AGENT"), Column("STANDING"), Column("GRANTS")], cells, NONE_YET)
+
+
+@agent.command()
+@click.argument("name")
+@pass_session
+def show(session: Session, name: str) -> None:
+    """One agent: its grants, what it holds now."""
+    found = session.broker.get(_of(name))
+    session.shown.one(found, _facts(found))
+
+
+@agent.command()
+@click.argument("name")
+@click.argument("grants", nargs=-1, required=True, metavar="GRANT…")
+@pass_session
+def grant(session: Session, name: str, grants: tuple[str, ...]) -> None:
+    """Let an agent do more: drop:research, pick:drafts.*, inspect:*, operate:*, admin."""
+    _changed(session, name, session.broker.post(f"{_of(name)}/grant", {"grants": grants}))
+
+
+@agent.command()
+@click.argument("name")
+@click.argument("grants", nargs=-1, required=True, metavar="GRANT…")
+@pass_session
+def ungrant(session: Session, name: str, grants: tuple[str, ...]) -> None:
+    """Let an agent do less, from its very next call on."""
+    _changed(session, name, session.broker.post(f"{_of(name)}/ungrant", {"grants": grants}))
+
+
+@agent.command()
+@click.argument("name")
+@click.option("--reason", default="", help="Why; it stands in the ledger.")
+@pass_session
+def revoke(session: Session, name: str, reason: str) -> None:
+    """End an agent's authority, from its very next call on. This is final: the name does not come back."""
+    changed = session.broker.post(f"{_of(name)}/revoke", {"reason": reason} if reason else {})
+    if not session.shown.for_people:
+        session.shown.data(changed)
+    session.shown.say(f"Agent '{name}' is revoked. In force now, for its very next call.")
+
+
+def _of(name: str) -> str:
+    return f"/v1/agents/{quote(name, safe='')}"
+
+
+def _changed(session: Session, name: str, changed: Answer) -> None:
+    if not session.shown.for_people:
+        session.shown.data(changed)
+    session.shown.say(f"Agent '{name}' may: {', '.join(changed['grants']) or 'nothing'}. In force now.")
+
+
+def _facts(found: Answer) -> dict[str, str]:
+    holds: list[Any] = found.get("holds", [])
+    return {
+        "agent": found["agent"],
+        "standing": found["standing"],
+        "reason": found.get("reason", ""),
+        "grants": ", ".join(found["grants"]) or "none",
+        "credentials": ", ".join(map(str, found.get("credentials", []))),
+        "holds": ", ".join(map(str, holds)) or "nothing",
+    }

@@ -1,0 +1,96 @@
+"""`dropoff handoff`: looking at what was dropped off. Looking changes nothing."""
+
+from typing import Any, Final
+from urllib.parse import quote
+
+import click
+
+from dropoff.cli.remote import Answer
+from dropoff.cli.session import Group, Session, pass_session
+from dropoff.cli.shown import Column, as_json
+from dropoff.cli.times import iso
+from dropoff.core.lifecycle import ABSENT, STATES
+
+STATES_SHOWN: Final = [state for state in STATES if state != ABSENT]
+
+COLUMNS = [
+    Column("HANDOFF"),
+    Column("STATE"),
+    Column("FROM"),
+    Column("HOLDER"),
+    Column("ATTEMPT", right=True),
+    Column("DROPPED OFF"),
+    Column("NOTE"),
+]
+
+
+@click.group(cls=Group)
+def handoff() -> None:
+    """Handoffs: where they are, what became of them."""
+
+
+@handoff.command()
+@click.option("--queue", default=None, help="Only of this queue.")
+@click.option("--state", type=click.Choice(STATES_SHOWN), default=None, help="Only in this state.")
+@click.option("--limit", type=click.IntRange(1, 500), default=50, show_default=True)
+@pass_session
+def ls(session: Session, queue: str | None, state: str | None, limit: int) -> None:
+    """Handoffs by queue and state."""
+    found = session.broker.get("/v1/handoffs", queue=queue, state=state, limit=limit)["handoffs"]
+    where = " ".join(filter(None, [f"in '{queue}'" if queue else "", f"that are {state}" if state else ""]))
+    empty = f"No handoffs {where}.".replace(" .", ".") + f" dropoff drop {queue or 'QUEUE'} JSON"
+    session.shown.many(found, COLUMNS, map(_cells, found), empty)
+
+
+@handoff.command()
+@click.argument("handoff_id", metavar="ID")
+@pass_session
+def show(session: Session, handoff_id: str) -> None:
+    """One handoff: how it stands, its payload, and what the ledger says of it."""
+    found = session.broker.get(f"/v1/handoffs/{quote(handoff_id, safe='')}")
+    shown = session.shown
+    if not shown.for_people:
+        shown.data(found)
+        return
+    shown.one(found, {name.replace("_", " "): str(value) for name, value in found.items() if _is_fact(value)})
+    for name in ("previous_attempts", "checkpoint", "payload", "result"):
+        if found.get(name):
+            shown.text(f"\n{name.replace('_', ' ')}\n{as_json(found[name])}")
+    entries: list[Any] = found.get("entries", [])
+    if entries:
+        shown.text("\nledger")
+        shown.table(LEDGER_COLUMNS, map(entry_cells, entries))
+
+
+LEDGER_COLUMNS = [
+    Column("ENTRY"),
+    Column("AT"),
+    Column("STEP"),
+    Column("ACTOR"),
+    Column("HANDOFF"),
+    Column("FROM"),
+    Column("TO"),
+    Column("REASON"),
+]
+
+
+def entry_cells(entry: Answer) -> list[str]:
+    about = entry.get("handoff") or entry.get("agent") or entry.get("queue") or entry.get("schema", "")
+    change = (entry.get("from", ""), entry.get("to") or entry.get("standing", ""))
+    return [entry["id"], iso(entry["at"]), entry["step"], entry["actor"], about, *change, entry.get("reason", "")]
+
+
+def _is_fact(value: Any) -> bool:
+    return isinstance(value, str | int | float) and value != ""
+
+
+def _cells(one: Answer) -> list[str]:
+    return [
+        one["handoff_id"],
+        one["state"],
+        one.get("from_agent", ""),
+        one.get("held_by", ""),
+        f"{one.get('attempt', 1)} of {one.get('max_attempts', '?')}",
+        one.get("dropped_off_at", ""),
+        one.get("note", ""),
+    ]

@@ -1,0 +1,148 @@
+"""What has to be done so that a broker is as the file says; pure, and made before anything is done.
+
+Conflicts are collected, not met on the way: a queue with other settings, a version that names other content, a name
+that was revoked. With one of them nothing is done at all. The order of the changes is that in which they need each
+other: schemas, queues, agents.
+
+Without `prune` nothing is ever taken away. With it the grants that the file does not name are taken, of agents that it
+does not name all of them, but for who is `admin`: a set-up must not lock its operators out. Agents are not revoked, for
+that is final and their name would never come back; an agent without grants can do nothing, and gets them back by
+standing in the file again. Queues and schemas stay.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Literal, NamedTuple
+
+from dropoff.cli import times
+from dropoff.cli.setup_file import OPERATOR, AgentWanted, QueueWanted, SchemaWanted, SetUp
+
+Kind = Literal["schema", "queue", "agent"]
+Doing = Literal["make", "grant", "ungrant", "nothing"]
+
+Found = Mapping[str, Any]
+
+
+class Change(NamedTuple):
+    """One line of the plan. `body` is what the broker is sent."""
+
+    doing: Doing
+    kind: Kind
+    name: str
+    detail: str = ""
+    body: Any = None
+
+
+class Plan(NamedTuple):
+    changes: tuple[Change, ...]
+    conflicts: tuple[str, ...]
+    missing: tuple[str, ...]  # schemas that a queue wants and nobody has
+
+
+class There(NamedTuple):
+    """What the broker has."""
+
+    schemas: Mapping[str, str]  # brief@1 → hash
+    queues: Sequence[Found]
+    agents: Sequence[Found]
+
+
+def make(wanted: SetUp, there: There, *, prune: bool) -> Plan:
+    conflicts: list[str] = []
+    missing: list[str] = []
+    refs = dict(there.schemas)
+    changes = [_schema(schema, refs, conflicts) for schema in wanted.schemas]
+    for queue in wanted.queues:
+        changes.extend(_queue(queue, refs, there.queues, conflicts, missing))
+    for agent in wanted.agents:
+        changes.extend(_agent(agent, there.agents, conflicts, prune))
+    changes.extend(_not_in_the_file(wanted, there, prune))
+    return Plan(tuple(changes), tuple(conflicts), tuple(missing))
+
+
+def _schema(wanted: SchemaWanted, refs: dict[str, str], conflicts: list[str]) -> Change:
+    """Also puts the version that it will have into `refs`, so that queues find it."""
+    registered = next((ref for ref, hash in refs.items() if hash == wanted.hash and _name(ref) == wanted.name), None)
+    ref = registered or f"{wanted.name}@{_newest(wanted.name, refs) + 1}"
+    if wanted.version and ref != f"{wanted.name}@{wanted.version}":
+        conflicts.append(_version_conflict(wanted, ref, registered is not None, refs))
+    if registered:
+        return Change("nothing", "schema", ref)
+    refs[ref] = wanted.hash
+    return Change("make", "schema", ref, body=wanted.content)
+
+
+def _version_conflict(wanted: SchemaWanted, ref: str, is_registered: bool, refs: Mapping[str, str]) -> str:
+    named = f"{wanted.name}@{wanted.version}"
+    if is_registered:
+        return f"schema {named}: the content of {wanted.path.name} is registered as {ref}; name the file {ref}.json"
+    if named in refs:
+        return (
+            f"schema {named}: is registered with other content, and a version never changes; name the file {ref}.json"
+        )
+    return f"schema {named}: would become {ref}, the next free version; name the file {ref}.json"
+
+
+def _queue(
+    wanted: QueueWanted, refs: Mapping[str, str], there: Sequence[Found], conflicts: list[str], missing: list[str]
+) -> Iterator[Change]:
+    ref = wanted.schema if "@" in wanted.schema else f"{wanted.schema}@{_newest(wanted.schema, refs)}"
+    if ref not in refs:
+        missing.append(f"queue {wanted.name}: there is no schema '{wanted.schema}', neither in the file nor registered")
+        return
+    settings = {**wanted._asdict(), "schema": ref}
+    found = next((queue for queue in there if queue["name"] == wanted.name), None)
+    if found is None:
+        lease = times.length(wanted.lease_seconds)
+        yield Change("make", "queue", wanted.name, f"{ref}, lease {lease}", body=settings)
+        return
+    differs = [
+        f"{key} is {found[key]!r}, the file says {settings[key]!r}" for key in settings if found[key] != settings[key]
+    ]
+    if differs:
+        conflicts.append(f"queue {wanted.name}: {'; '.join(differs)}")
+    yield Change("nothing", "queue", wanted.name)
+
+
+def _agent(wanted: AgentWanted, there: Sequence[Found], conflicts: list[str], prune: bool) -> Iterator[Change]:
+    found = next((agent for agent in there if agent["agent"] == wanted.name), None)
+    if found is None:
+        body = {"name": wanted.name, "grants": wanted.grants}
+        yield Change("make", "agent", wanted.name, ", ".join(wanted.grants), body=body)
+        return
+    if found["standing"] == "revoked":
+        conflicts.append(f"agent {wanted.name}: is revoked, which is final; choose another name")
+    added = [grant for grant in wanted.grants if grant not in found["grants"]]
+    others = [grant for grant in found["grants"] if grant not in wanted.grants]
+    if added:
+        yield Change("grant", "agent", wanted.name, ", ".join(added), body={"grants": added})
+    if others and prune:
+        yield Change("ungrant", "agent", wanted.name, ", ".join(others), body={"grants": others})
+    elif others and not added:
+        yield Change("nothing", "agent", wanted.name, f"has {', '.join(others)} as well; --prune takes that")
+    elif not added:
+        yield Change("nothing", "agent", wanted.name)
+
+
+def _not_in_the_file(wanted: SetUp, there: There, prune: bool) -> Iterator[Change]:
+    named = {queue.name for queue in wanted.queues}
+    for queue in there.queues:
+        if queue["name"] not in named:
+            yield Change("nothing", "queue", queue["name"], "not in the file")
+    named = {agent.name for agent in wanted.agents} | {OPERATOR}
+    for agent in there.agents:
+        grants = agent["grants"]
+        if agent["agent"] in named or agent["standing"] == "revoked" or not grants:
+            continue
+        if "admin" in grants or not prune:
+            hint = "not in the file" + (", and admin" if "admin" in grants else "; --prune takes its grants")
+            yield Change("nothing", "agent", agent["agent"], hint)
+        else:
+            yield Change("ungrant", "agent", agent["agent"], ", ".join(grants), body={"grants": grants})
+
+
+def _name(ref: str) -> str:
+    return ref.rpartition("@")[0]
+
+
+def _newest(name: str, refs: Mapping[str, str]) -> int:
+    return max((int(ref.rpartition("@")[2]) for ref in refs if _name(ref) == name), default=0)

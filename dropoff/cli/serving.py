@@ -1,0 +1,209 @@
+"""`dropoff up` and `dropoff demo`: the only two commands that run a broker.
+
+The start-up screen is words, so it goes to stderr. Where data is JSON, one line of it with the address goes to stdout
+as soon as requests are answered: a script need not read a screen, not even for the port that `--port 0` took.
+"""
+
+import asyncio
+import errno
+import os
+import shlex
+import sys
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
+
+import click
+
+from dropoff.cli import later
+from dropoff.cli.session import Command, Session, pass_session
+from dropoff.core import places
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from dropoff.settings import Settings
+    from dropoff.wiring import Started
+
+LOOPBACK: Final = ("127.0.0.1", "localhost", "::1")
+
+DURABLE: Final = {
+    "fsynced": "fsync before every receipt",
+    "memory": "receipts say 'memory': what it has not written to disk is lost when it dies",
+}
+
+
+class PortTaken(click.ClickException):
+    """What the broker wants to listen on is not to be had."""
+
+    exit_code = 5
+
+
+@click.command(cls=Command)
+@click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
+@click.option(
+    "--port", type=click.IntRange(0, 65_535), default=places.PORT, show_default=True, help="0 takes any free one."
+)
+@click.option("--store", metavar="URL", default=None, help="redis://HOST:PORT instead of the embedded store.")
+@click.option("--workers", type=click.IntRange(1), default=1, hidden=True)
+@click.option("--demo", "with_demo", is_flag=True, help="Show the demo on it, and stay up.")
+@pass_session
+def up(session: Session, host: str, port: int, store: str | None, workers: int, with_demo: bool) -> int:
+    """Run a broker. Ctrl-C stops it; what was dropped off stays, in the data folder.
+
+    The store is embedded: nothing else has to be installed or started. A store of your own is said with --store, or
+    with DROPOFF_STORE where its URL holds a password.
+    """
+    if workers > 1:
+        raise later.Later("dropoff up --workers", later.WORKERS)
+    if session.url:
+        raise click.UsageError("--url says where a broker is. Where this one listens is said by --host and --port.")
+    if store and urlsplit(store).password:
+        raise click.UsageError("Others on this machine can read a command line. Give the URL by DROPOFF_STORE instead.")
+    _serve(session, host, port, store, with_demo=with_demo)
+    return 0
+
+
+@click.command(cls=Command)
+@pass_session
+def demo(session: Session) -> int:
+    """See a researcher and a writer hand off work.
+
+    Two processes, two identities, no network, no key.
+    """
+    from dropoff.demo import run
+
+    if session.url or session.data:
+        raise click.UsageError("The demo brings a broker and a folder of its own. On one that stays: dropoff up --demo")
+    return asyncio.run(run(_page(session, stderr=False)))
+
+
+def _serve(session: Session, host: str, port: int, store: str | None, *, with_demo: bool) -> None:
+    import logging
+
+    from dropoff import settings, wiring
+
+    logging.basicConfig(level=logging.INFO if session.verbose else logging.WARNING, format="%(levelname)s %(message)s")
+    if host not in LOOPBACK:
+        _warn_of(session, host)
+
+    told = settings.settings({"data": session.data_folder, "host": host, "port": port, "store": store})
+    try:
+        _run(_served(session, told, with_demo))
+    except wiring.PortTakenError as error:
+        raise PortTaken(_taken(error, host, port)) from error
+    session.shown.say("Stopped. What was dropped off stays; dropoff up goes on with it.")
+
+
+async def _served(session: Session, told: "Settings", with_demo: bool) -> None:
+    """Serve until somebody stops it; the demo, if it is shown, beside it, and no longer."""
+    from dropoff import wiring
+
+    telling: list[asyncio.Task[int]] = []
+
+    async def started(broker: "Started") -> None:
+        _screen(session, broker)
+        if with_demo:
+            telling.append(asyncio.create_task(_tell(session, broker), name="dropoff demo"))
+
+    try:
+        await wiring.serve(told, started)
+    finally:
+        for task in telling:
+            task.cancel()
+        await asyncio.gather(*telling, return_exceptions=True)
+
+
+async def _tell(session: Session, broker: "Started") -> int:
+    """The demo's story on this broker, as words: on stdout scripts look for the address."""
+    from dropoff.demo import tell
+
+    url = broker.url.replace("//0.0.0.0:", "//127.0.0.1:").replace("//[::]:", "//[::1]:")  # all means this one, too
+    return await tell(url, _bearer_in(broker.credential_file), _page(session, stderr=True))
+
+
+def _bearer_in(file: Path) -> str:
+    return file.read_text(encoding="ascii").strip()
+
+
+def _page(session: Session, *, stderr: bool) -> "Console":
+    from rich.console import Console
+
+    return Console(stderr=stderr, quiet=session.shown.quiet, no_color=not session.shown.color)
+
+
+def _run(serving: Coroutine[Any, Any, None]) -> None:
+    """On uvloop, which is installed wherever it exists."""
+    new_loop = None
+    if sys.platform != "win32":
+        import uvloop
+
+        new_loop = uvloop.new_event_loop
+    with asyncio.Runner(loop_factory=new_loop) as runner:
+        runner.run(serving)
+
+
+def _warn_of(session: Session, host: str) -> None:
+    session.shown.warn(
+        f"{host} can be reached from other machines, and bearers travel as they are. Put TLS in front of it, and name "
+        "what clients will call it by: DROPOFF_ALLOWED_HOSTS=broker.example.org"
+    )
+
+
+def _taken(error: Exception, host: str, port: int) -> str:
+    cause = error.__cause__
+    if isinstance(cause, OSError) and cause.errno != errno.EADDRINUSE:
+        return f"Nothing can listen on {host}:{port}: {cause.strerror}. Name another --host or --port."
+    return f"Port {port} of {host} is taken, perhaps by a broker that runs already. Any free one: dropoff up --port 0"
+
+
+# ---- the first screen -------------------------------------------------------------------------------------------
+
+
+def _screen(session: Session, broker: "Started") -> None:
+    shown = session.shown
+    say = shown.say
+    say(f"  Store      {broker.store}, {DURABLE[broker.durability]}, data in {at_home(broker.data)}")
+    say(f"  MCP        {broker.url}/mcp")
+    if broker.queues:
+        say(f"  Queues     {_named(broker.queues)}")
+        say("  Next       dropoff queue ls      Ctrl-C stops; handoffs stay")
+    else:
+        say("  Queues     none yet                                      dropoff init, or dropoff queue add …")
+        say("  Next       dropoff demo      Ctrl-C stops; handoffs stay")
+    elsewhere = _elsewhere(broker)
+    if elsewhere:
+        say(f"  Elsewhere  export {elsewhere}")
+    if not shown.for_people:
+        shown.line(
+            {
+                "url": broker.url,
+                "mcp": f"{broker.url}/mcp",
+                "store": broker.store,
+                "durability": broker.durability,
+                "data": str(broker.data),
+                "credential_file": str(broker.credential_file),
+            }
+        )
+    sys.stdout.flush()
+
+
+def _elsewhere(broker: "Started") -> str:
+    """What commands in another terminal have to be told, where it is not what they would assume."""
+    told = {"DROPOFF_URL": broker.url} if broker.url != f"http://127.0.0.1:{places.PORT}" else {}
+    untold = {name: value for name, value in os.environ.items() if name != "DROPOFF_DATA"}  # theirs may not have it
+    if str(broker.data) != places.data_folder(untold, str(Path.home()), sys.platform):
+        told["DROPOFF_DATA"] = str(broker.data)
+    return " ".join(f"{name}={shlex.quote(value)}" for name, value in told.items())
+
+
+def _named(queues: tuple[str, ...], shown: int = 5) -> str:
+    rest = len(queues) - shown
+    return ", ".join(sorted(queues)[:shown]) + (f" and {rest} more" if rest > 0 else "")
+
+
+def at_home(path: Path) -> str:
+    """`~/.local/share/dropoff`, as people write it."""
+    home = str(Path.home())
+    return f"~{str(path)[len(home) :]}" if str(path).startswith(f"{home}/") else str(path)

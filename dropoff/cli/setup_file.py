@@ -1,0 +1,232 @@
+"""dropoff.toml: the whole set-up of a broker as one file that people review, read and judged before anything is sent.
+
+Everything that is wrong is told at once, each by its place in the file. What this release cannot do yet is refused by
+name and never skipped: a limit that is silently ignored is worse than none. The ranges are the broker's own, from
+`core/limits.py`; it judges again, and here they only see to it that a slip in the last line does not leave the first
+half done.
+"""
+
+import difflib
+import re
+import tomllib
+from collections.abc import Iterator, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any, Final, NamedTuple, cast
+
+import click
+
+from dropoff.cli import later, times
+from dropoff.cli.given import bytes_of_file
+from dropoff.contracts import lint
+from dropoff.contracts.schema import hash_of, split_ref
+from dropoff.core import limits, payload, policy
+from dropoff.core.caller import RESERVED
+from dropoff.core.handoff import NAME
+from dropoff.errors import ArgumentsInvalid, Problem
+
+OPERATOR: Final = "operator"  # the one that the first start makes
+
+_VERSIONED: Final = re.compile(r"(?P<name>[^@]+)@(?P<version>[1-9][0-9]{0,8})\.json\Z")
+
+KEYS: Final[dict[str, dict[str, type | tuple[type, ...]]]] = {
+    "queues": {"schema": str, "lease": (int, str), "max_attempts": int, "max_bytes": int, "purpose": str},
+    "agents": {"grants": list},
+}
+
+
+class SchemaWanted(NamedTuple):
+    """A schema of the file: its content, and its version where the file's name says one (`brief@1.json`)."""
+
+    name: str
+    version: int | None
+    content: Any
+    hash: str
+    path: Path
+
+
+class QueueWanted(NamedTuple):
+    """A queue of the file. What the file leaves out is the default, for the file is the whole set-up."""
+
+    name: str
+    schema: str
+    lease_seconds: int
+    max_attempts: int
+    max_bytes: int
+    purpose: str
+
+
+class AgentWanted(NamedTuple):
+    name: str
+    grants: tuple[str, ...]
+
+
+class SetUp(NamedTuple):
+    """The file as values."""
+
+    schemas: tuple[SchemaWanted, ...]
+    queues: tuple[QueueWanted, ...]
+    agents: tuple[AgentWanted, ...]
+
+
+class FileRefused(click.ClickException):
+    """The file does not say what can be done."""
+
+    exit_code = 2
+
+    def __init__(self, path: Path, problems: list[str]) -> None:
+        listed = "\n".join(f"- {problem}" for problem in problems)
+        super().__init__(f"{path} cannot be applied. Nothing was changed.\n{listed}")
+
+
+def read(path: Path) -> SetUp:
+    """The set-up that this file asks for. Raises `FileRefused`, `Later`, or `SchemaRefused`."""
+    try:
+        content = tomllib.loads(bytes_of_file(path).decode())
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise FileRefused(path, [str(error)]) from error
+    _refuse_later(content)
+    problems = list(_shape_problems(content))
+    if problems:
+        raise FileRefused(path, problems)
+    problems = list(_value_problems(content))
+    if problems:
+        raise FileRefused(path, problems)
+    return SetUp(
+        schemas=tuple(_schema(name, path.parent / file) for name, file in content.get("schemas", {}).items()),
+        queues=tuple(_queue(name, table) for name, table in content.get("queues", {}).items()),
+        agents=tuple(_agent(name, table) for name, table in content.get("agents", {}).items()),
+    )
+
+
+# ---- what is refused --------------------------------------------------------------------------------------------
+
+
+def _refuse_later(content: Mapping[str, Any]) -> None:
+    for section in content.keys() & later.TOML[""].keys():
+        raise later.Later(f"[{section}]", later.TOML[""][section])
+    for section in content.keys() & later.TOML.keys():
+        for name, table in _tables(content, section):
+            for key in table.keys() & later.TOML[section].keys():
+                raise later.Later(f"[{section}.{name}] {key}", later.TOML[section][key])
+
+
+def _tables(content: Mapping[str, Any], section: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    found = content.get(section)
+    if isinstance(found, dict):
+        for name, table in cast("dict[str, Any]", found).items():
+            if isinstance(table, dict):
+                yield name, cast("dict[str, Any]", table)
+
+
+def _shape_problems(content: Mapping[str, Any]) -> Iterator[str]:
+    """Names and types, so that whoever reads on may trust them."""
+    for section, found in content.items():
+        if section not in ("schemas", *KEYS):
+            yield f"[{section}]: unknown{_meant(section, ['schemas', *KEYS])}"
+        elif not isinstance(found, dict):
+            yield f"{section}: not a table"
+    for name, file in cast("dict[str, Any]", content.get("schemas") or {}).items():
+        if not isinstance(file, str):
+            yield f"schemas.{name}: not the path of a file"
+    for section, keys in KEYS.items():
+        named = cast("dict[str, Any]", content.get(section) or {})
+        yield from (f"{section}.{name}: not a table" for name, table in named.items() if not isinstance(table, dict))
+        for name, table in _tables(content, section):
+            yield from _key_problems(f"{section}.{name}", table, keys)
+    yield from (f"queues.{name}.schema: missing" for name, table in _tables(content, "queues") if "schema" not in table)
+
+
+def _key_problems(where: str, table: dict[str, Any], keys: dict[str, type | tuple[type, ...]]) -> Iterator[str]:
+    for key, value in table.items():
+        if key not in keys:
+            yield f"{where}.{key}: unknown key{_meant(key, list(keys))}"
+        elif isinstance(value, bool) or not isinstance(value, keys[key]):
+            yield f"{where}.{key}: not {_said(keys[key])}"
+    grants = table.get("grants", [])
+    if isinstance(grants, list) and not all(isinstance(grant, str) for grant in cast("list[Any]", grants)):
+        yield f"{where}.grants: not all are texts"
+
+
+def _said(kind: type | tuple[type, ...]) -> str:
+    if isinstance(kind, tuple):
+        return "a duration such as 300 or '5m'"
+    return {str: "a text", int: "a whole number", list: "a list"}[kind]
+
+
+def _meant(name: str, known: list[str]) -> str:
+    close = difflib.get_close_matches(name, known, n=1)
+    return f"; did you mean '{close[0]}'?" if close else f" (known: {', '.join(known)})"
+
+
+def _value_problems(content: Mapping[str, Any]) -> Iterator[str]:
+    for section in ("schemas", "queues", "agents"):
+        for name in content.get(section, {}):
+            if not NAME.match(name):
+                yield f"{section}.{name}: no name; use a-z 0-9 . _ - (at most 64), beginning with a letter or digit"
+    for name, table in _tables(content, "queues"):
+        yield from _queue_problems(f"queues.{name}", table)
+    for name, table in _tables(content, "agents"):
+        if name in RESERVED or name == OPERATOR:
+            yield f"agents.{name}: the broker's own; leave it out of the file"
+        for grant in map(policy.parse, table.get("grants", [])):
+            if isinstance(grant, Problem):
+                yield f"agents.{name}.grants: {grant.problem} (expected {grant.expected})"
+
+
+def _queue_problems(where: str, table: dict[str, Any]) -> Iterator[str]:
+    if split_ref(table["schema"]) is None:
+        yield f"{where}.schema: '{table['schema']}' is no schema; write brief@1, or brief for the newest"
+    if _lease(table) is None:
+        yield f"{where}.lease: '{table['lease']}' is no duration; write 300 or '5m'"
+    ranges = {
+        "lease": (_lease(table), limits.LEASE_MS_MIN // 1_000, limits.LEASE_MS_MAX // 1_000),
+        "max_attempts": (table.get("max_attempts"), 1, 1_000),
+        "max_bytes": (table.get("max_bytes"), 1, limits.PAYLOAD_BYTES_MAX),
+    }
+    for key, (value, least, most) in ranges.items():
+        if value is not None and not least <= value <= most:
+            yield f"{where}.{key}: {value} is not between {least} and {most}"
+    if len(table.get("purpose", "")) > limits.NOTE_CHARS_MAX:
+        yield f"{where}.purpose: longer than {limits.NOTE_CHARS_MAX} characters"
+
+
+# ---- what is read -----------------------------------------------------------------------------------------------
+
+
+def _schema(name: str, path: Path) -> SchemaWanted:
+    """The schema in this file, judged by the same lint as at the broker."""
+    refusal = partial(ArgumentsInvalid, verb="dropoff apply")
+    content = payload.decode(bytes_of_file(path), refusal=refusal, root=str(path), what=str(path))
+    lint.require(name, content)
+    versioned = _VERSIONED.match(path.name)
+    return SchemaWanted(
+        name=name,
+        version=int(versioned["version"]) if versioned and versioned["name"] == name else None,
+        content=content,
+        hash=hash_of(payload.canonical(content)),
+        path=path,
+    )
+
+
+def _queue(name: str, table: dict[str, Any]) -> QueueWanted:
+    lease_seconds = _lease(table)
+    assert lease_seconds is not None
+    return QueueWanted(
+        name=name,
+        schema=table["schema"],
+        lease_seconds=lease_seconds,
+        max_attempts=table.get("max_attempts", limits.ATTEMPTS_MAX_DEFAULT),
+        max_bytes=table.get("max_bytes", limits.PAYLOAD_BYTES_MAX),
+        purpose=table.get("purpose", ""),
+    )
+
+
+def _lease(table: dict[str, Any]) -> int | None:
+    return times.seconds(str(table.get("lease", limits.LEASE_MS_DEFAULT // 1_000)))
+
+
+def _agent(name: str, table: dict[str, Any]) -> AgentWanted:
+    """Grants as the broker writes them, so that the two can be compared."""
+    parsed = [policy.parse(text) for text in table.get("grants", [])]
+    return AgentWanted(name, tuple(dict.fromkeys(str(grant) for grant in parsed)))

@@ -1,0 +1,302 @@
+"""dropoff.toml: everything that is wrong is told at once, what is already so stays, and nothing is half done."""
+
+import json
+import signal
+import stat
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dropoff.cli import later, plan, setup_file
+from dropoff.cli.plan import Plan, There
+from dropoff.contracts.schema import Schema
+from tests.cli.brokers import Heard, Up, ask
+from tests.cli.conftest import BRIEF
+
+TOML = """
+[schemas]
+brief = "brief@1.json"
+[queues.research]
+schema = "brief@1"
+lease = "90s"
+purpose = "Questions."
+[agents.ann]
+grants = ["drop:research"]
+[agents.bob]
+grants = ["pick:research", "inspect:*"]
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """With dropoff.toml, and the schema that it names."""
+    (tmp_path / "brief@1.json").write_text(BRIEF.read_text())
+    (tmp_path / "dropoff.toml").write_text(TOML)
+    return tmp_path
+
+
+def refused(text: str, tmp_path: Path) -> str:
+    """The words of a refusal that needs no broker."""
+    file = tmp_path / "dropoff.toml"
+    file.write_text(text)
+    heard = ask("apply", str(file), "--url", "http://127.0.0.1:9")
+    assert heard.code == 2
+    assert heard.out == ""
+    return heard.err
+
+
+def changes(heard: Heard) -> list[tuple[str, str]]:
+    assert heard.code == 0, heard.err
+    return [(row["change"], row["name"]) for row in heard.json]
+
+
+# ---- what is refused before anything is asked -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("key", later.TOML["queues"])
+def test_a_queues_key_of_a_later_release_is_refused_by_name(key: str, tmp_path: Path):
+    assert f"[queues.research] {key} comes with a later release" in refused(
+        f'[queues.research]\nschema = "brief"\n{key} = "7d"\n', tmp_path
+    )
+
+
+@pytest.mark.parametrize("key", later.TOML["agents"])
+def test_an_agents_key_of_a_later_release_is_refused_by_name(key: str, tmp_path: Path):
+    text = f"[agents.writer]\ngrants = []\n{key} = {{ per_day = 1000 }}\n"
+    assert f"[agents.writer] {key} comes with a later release" in refused(text, tmp_path)
+
+
+@pytest.mark.parametrize("section", later.TOML[""])
+def test_a_section_of_a_later_release_is_refused_by_name(section: str, tmp_path: Path):
+    assert f"[{section}] comes with a later release" in refused(f"[{section}]\n", tmp_path)
+
+
+def test_everything_that_is_wrong_is_told_at_once(tmp_path: Path):
+    shapes = refused("[queue.x]\n[queues.a]\nlaese = 5\nmax_bytes = true\n[agents.b]\ngrants = 'drop:a'\n", tmp_path)
+    for problem in (
+        "[queue]: unknown; did you mean 'queues'?",
+        "queues.a.laese: unknown key; did you mean 'lease'?",
+        "queues.a.max_bytes: not a whole number",
+        "queues.a.schema: missing",
+        "agents.b.grants: not a list",
+    ):
+        assert problem in shapes
+    values = refused(
+        "[queues.A]\nschema = 'brief'\n[queues.b]\nschema = 'brief@0'\nlease = 'soon'\nmax_attempts = 0\n"
+        "[agents.operator]\n[agents.c]\ngrants = ['dorp:a']\n",
+        tmp_path,
+    )
+    for problem in (
+        "queues.A: no name",
+        "queues.b.schema: 'brief@0' is no schema",
+        "queues.b.lease: 'soon' is no duration",
+        "queues.b.max_attempts: 0 is not between 1 and 1000",
+        "agents.operator: the broker's own",
+        "agents.c.grants: 'dorp:a' is no grant; did you mean 'drop'?",
+    ):
+        assert problem in values
+
+
+def test_what_is_no_toml_or_no_file_is_usage(tmp_path: Path):
+    assert "cannot be applied" in refused("[queues", tmp_path)
+    assert "no-such.json: No such file" in refused("[schemas]\nbrief = 'no-such.json'\n", tmp_path)
+    assert ask("apply", str(tmp_path / "nothing.toml")).code == 2
+
+
+def test_a_schema_that_cannot_be_a_contract_is_rejected_here_already(tmp_path: Path):
+    (tmp_path / "list.json").write_text('{"type": "array"}')
+    (tmp_path / "dropoff.toml").write_text("[schemas]\nlist = 'list.json'\n")
+    assert ask("apply", str(tmp_path / "dropoff.toml"), "--url", "http://127.0.0.1:9").code == 6
+
+
+# ---- what is planned --------------------------------------------------------------------------------------------
+
+NOTHING = There(schemas={}, queues=[], agents=[])
+
+
+def planned(folder: Path, there: There, text: str = TOML, *, prune: bool = False) -> Plan:
+    (folder / "dropoff.toml").write_text(text)
+    return plan.make(setup_file.read(folder / "dropoff.toml"), there, prune=prune)
+
+
+def after(made: Plan) -> There:
+    """What a broker has that has carried this out."""
+    bodies = {kind: [change.body for change in made.changes if change.kind == kind] for kind in ("queue", "agent")}
+    return There(
+        schemas={change.name: Schema.of("brief", 1, change.body).hash for change in made.changes[:1]},
+        queues=bodies["queue"],
+        agents=[{"agent": body["name"], "standing": "active", **body} for body in bodies["agent"]],
+    )
+
+
+def lines(made: Plan) -> list[tuple[str, str, str]]:
+    return [(change.doing, change.name, change.detail) for change in made.changes]
+
+
+def test_what_is_missing_is_made_in_the_order_in_which_it_is_needed(folder: Path):
+    made = planned(folder, NOTHING)
+    assert lines(made) == [
+        ("make", "brief@1", ""),
+        ("make", "research", "brief@1, lease 90s"),
+        ("make", "ann", "drop:research"),
+        ("make", "bob", "pick:research, inspect:*"),
+    ]
+    assert (made.conflicts, made.missing) == ((), ())
+
+
+def test_what_is_already_so_stays(folder: Path):
+    again = planned(folder, after(planned(folder, NOTHING)))
+    assert {doing for doing, _, _ in lines(again)} == {"nothing"}
+    assert (again.conflicts, again.missing) == ((), ())
+
+
+def test_each_setting_that_differs_is_named(folder: Path):
+    there = after(planned(folder, NOTHING))
+    other = TOML.replace("90s", "5m").replace("Questions.", "Answers.")
+    assert planned(folder, there, other).conflicts == (
+        "queue research: lease_seconds is 90, the file says 300; purpose is 'Questions.', the file says 'Answers.'",
+    )
+
+
+def test_a_version_never_changes_its_content(folder: Path):
+    """The file's name says the version; a changed schema wants a new name."""
+    there = after(planned(folder, NOTHING))
+    changed = BRIEF.read_text().replace("200", "300")
+    (folder / "brief@1.json").write_text(changed)
+    assert "name the file brief@2.json" in planned(folder, there).conflicts[0]
+
+    (folder / "brief@2.json").write_text(changed)
+    text = TOML.replace("brief@1.json", "brief@2.json") + "[queues.more]\nschema = 'brief'\n"
+    made = planned(folder, there, text)
+    assert made.conflicts == ()
+    assert ("make", "brief@2", "") in lines(made)
+    assert ("nothing", "research", "") in lines(made), "a queue that names brief@1 stays with it"
+    assert ("make", "more", "brief@2, lease 5m") in lines(made), "one that names none gets the newest"
+
+    (folder / "brief@9.json").write_text(BRIEF.read_text())
+    as_ninth = planned(folder, there, TOML.replace("brief@1.json", "brief@9.json"))
+    assert "is registered as brief@1" in as_ninth.conflicts[0]
+    new_as_ninth = planned(folder, NOTHING, TOML.replace("brief@1.json", "brief@9.json"))
+    assert "would become brief@1" in new_as_ninth.conflicts[0]
+
+
+def test_a_queue_of_a_schema_that_nobody_has_is_missing_it(folder: Path):
+    made = planned(folder, NOTHING, TOML + "[queues.drafts]\nschema = 'draft@1'\n")
+    assert made.missing == ("queue drafts: there is no schema 'draft@1', neither in the file nor registered",)
+
+
+def test_grants_are_added_and_taken_only_with_prune(folder: Path):
+    """An agent that the file does not name is left without grants, not revoked; who is admin is left alone."""
+    there = after(planned(folder, NOTHING))
+    others = [
+        {"agent": "carol", "grants": ["drop:research"], "standing": "active"},
+        {"agent": "boss", "grants": ["admin"], "standing": "active"},
+        {"agent": "operator", "grants": ["admin"], "standing": "active"},
+        {"agent": "gone", "grants": ["drop:research"], "standing": "revoked"},
+    ]
+    there = there._replace(agents=[*there.agents, *others])
+    text = TOML.replace('"pick:research", "inspect:*"', '"pick:research", "drop:research"')
+
+    kept = [line for line in lines(planned(folder, there, text)) if line[1] not in ("brief@1", "research", "ann")]
+    assert kept == [
+        ("grant", "bob", "drop:research"),
+        ("nothing", "carol", "not in the file; --prune takes its grants"),
+        ("nothing", "boss", "not in the file, and admin"),
+    ]
+    pruned = lines(planned(folder, there, text, prune=True))
+    assert [line for line in pruned if line[0] == "ungrant"] == [
+        ("ungrant", "bob", "inspect:*"),
+        ("ungrant", "carol", "drop:research"),
+    ]
+
+
+def test_a_revoked_name_does_not_come_back(folder: Path):
+    there = There({}, [], [{"agent": "ann", "grants": ["drop:research"], "standing": "revoked"}])
+    assert planned(folder, there).conflicts == ("agent ann: is revoked, which is final; choose another name",)
+
+
+# ---- what is done -----------------------------------------------------------------------------------------------
+
+
+def test_it_is_made_as_the_file_says_and_again_changes_nothing(broker: Up, folder: Path):
+    """And a conflict in one line keeps all others from being done."""
+    file = folder / "dropoff.toml"
+    file.write_text(TOML.replace("research", "applied"))
+    names = ["brief@1", "applied", "ann", "bob"]
+
+    dry = changes(broker.ask("apply", str(file), "--dry-run"))
+    assert [(change, name) for change, name in dry if name in names[1:]] == [("would make", name) for name in names[1:]]
+    assert broker.ask("queue", "show", "applied").code == 3
+
+    assert set(changes(broker.ask("apply", str(file)))) >= {("made", name) for name in names[1:]}
+    assert {change for change, _ in changes(broker.ask("apply", str(file)))} == {"unchanged"}
+    queue = broker.ask("queue", "show", "applied").json
+    assert (queue["schema"], queue["lease_seconds"], queue["purpose"]) == ("brief@1", 90, "Questions.")
+    bearers = {agent: broker.data / "agents" / f"{agent}.bearer" for agent in ("ann", "bob")}
+    assert {stat.S_IMODE(bearer.stat().st_mode) for bearer in bearers.values()} == {0o600}
+    payload = json.dumps({"topic": "heat pumps", "audience": "exec"})
+    assert broker.ask("drop", "applied", payload, credential=bearers["ann"]).code == 0
+    assert broker.ask("pick", "applied", credential=bearers["bob"]).code == 0
+
+    for flags in ((), ("--dry-run",)):
+        file.write_text(file.read_text().replace("90s", "5m") + ("" if flags else "[agents.carol]\n"))
+        heard = broker.ask("apply", str(file), *flags)
+        assert (heard.code, heard.out) == (5, "")
+        assert "queue applied: lease_seconds is 90, the file says 300" in heard.err
+    assert broker.ask("agent", "show", "carol").code == 3
+
+    file.write_text("[agents.bob]\ngrants = ['drop:applied']\n")
+    pruned = changes(broker.ask("apply", str(file), "--prune"))
+    assert {("granted", "bob"), ("taken", "bob"), ("taken", "ann")} <= set(pruned)
+    assert broker.ask("agent", "show", "bob").json["grants"] == ["drop:applied"]
+    assert broker.ask("drop", "applied", payload, credential=bearers["ann"]).code in (3, 4)
+    assert broker.ask("agent", "show", "operator").json["grants"] == ["admin"]
+
+
+def test_a_queue_of_an_unknown_schema_is_not_found_and_nothing_is_done(broker: Up, folder: Path):
+    (folder / "dropoff.toml").write_text("[queues.lost]\nschema = 'nowhere'\n[agents.lost]\n")
+    heard = broker.ask("apply", str(folder / "dropoff.toml"))
+    assert heard.code == 3
+    assert "queue lost: there is no schema 'nowhere'" in heard.err
+    assert broker.ask("agent", "show", "lost").code == 3
+
+
+def test_a_bearers_file_in_the_way_is_told_before_anything_is_done(broker: Up, folder: Path):
+    (broker.data / "agents").mkdir(exist_ok=True)
+    (broker.data / "agents" / "erik.bearer").write_text("another broker's")
+    (folder / "dropoff.toml").write_text("[queues.early]\nschema = 'brief'\n[agents.erik]\n")
+    assert broker.ask("apply", str(folder / "dropoff.toml")).code == 5
+    assert broker.ask("queue", "show", "early").code == 3
+    assert broker.ask("agent", "show", "erik").code == 3
+
+
+def test_without_a_broker_nothing_is_reached(tmp_path: Path):
+    (tmp_path / "dropoff.toml").write_text("")
+    assert ask("apply", str(tmp_path / "dropoff.toml"), "--url", "http://127.0.0.1:9").code == 8
+
+
+def test_a_change_that_is_refused_in_the_middle_leaves_word_of_what_was_done(
+    ups: Callable[..., Up], folder: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """The broker goes away between two changes."""
+    from dropoff.cli.remote import Remote
+
+    up, post = ups(), Remote.post
+    empty = folder / "empty.toml"
+    empty.write_text("")
+    heard = up.ask("apply", str(empty))
+    assert (heard.code, heard.json) == (0, [])
+    assert "dropoff init writes one" in heard.err
+
+    def post_or_end(self: Remote, path: str, body: Any) -> Any:
+        if path == "/v1/agents":
+            up.end(signal.SIGTERM)
+        return post(self, path, body)
+
+    monkeypatch.setattr(Remote, "post", post_or_end)
+    heard = up.ask("apply", str(folder / "dropoff.toml"))
+    assert heard.code == 8
+    assert [(row["change"], row["name"]) for row in heard.json] == [("made", "brief@1"), ("made", "research")]
+    assert not (up.data / "agents" / "ann.bearer").exists()

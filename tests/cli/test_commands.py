@@ -1,0 +1,319 @@
+"""Every command against a real broker: what scripts read on stdout, what people read on stderr, and the exit codes."""
+
+import json
+import os
+import pty
+import select
+import signal
+import stat
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.cli.brokers import DROPOFF, WAIT_S, Heard, Up, ask, clean_environment, run, until
+
+BRIEF = {"topic": "heat pumps", "audience": "exec"}
+
+
+@pytest.fixture
+def queue(broker: Up, request: pytest.FixtureRequest) -> str:
+    """A queue for this test alone."""
+    name = request.node.name.replace("_", "-")[:60].strip("-").lower()
+    assert broker.ask("queue", "add", name, "--schema", "brief", "--lease", "90s").code == 0
+    return name
+
+
+def dropped(broker: Up, queue: str) -> str:
+    return broker.ask("drop", queue, json.dumps(BRIEF)).json["handoff_id"]
+
+
+def agent(broker: Up, name: str, *grants: str) -> Path:
+    """A new agent, and the file with its bearer."""
+    flags = [word for grant in grants for word in ("--grant", grant)]
+    heard = broker.ask("agent", "add", name, *flags)
+    assert heard.code == 0
+    return Path(heard.json["credential_file"])
+
+
+# ---- schemas and queues -----------------------------------------------------------------------------------------
+
+
+def test_a_schema_is_pushed_once_and_has_its_version(broker: Up, tmp_path: Path):
+    """The output is exact, because scripts depend on it."""
+    file = tmp_path / "note.json"
+    file.write_text('{"type": "object", "properties": {"text": {"type": "string"}}}')
+    first = broker.ask("schema", "push", "note", str(file), "-o", "json")
+    assert first.code == 0
+    assert first.json.keys() == {"schema", "hash"}
+    assert first.json["schema"] == "note@1"
+    assert broker.ask("schema", "push", "note", "-", stdin=file.read_text()).json == first.json
+    assert {"schema": "note@1", "hash": first.json["hash"]} in broker.ask("schema", "ls").json
+    assert broker.ask("schema", "show", "note").json["content"] == json.loads(file.read_text())
+
+
+def test_a_schema_that_is_none_is_rejected(broker: Up, tmp_path: Path):
+    file = tmp_path / "wrong.json"
+    file.write_text('{"type": "array"}')
+    heard = broker.ask("schema", "push", "wrong", str(file))
+    assert heard.code == 6
+    assert heard.out == ""
+    assert broker.ask("schema", "show", "wrong").code == 3
+
+
+def test_the_same_queue_again_is_the_same_and_another_is_a_conflict(broker: Up, queue: str):
+    assert broker.ask("queue", "add", queue, "--schema", "brief@1", "--lease", "90").code == 0
+    heard = broker.ask("queue", "add", queue, "--schema", "brief", "--lease", "5m")
+    assert heard.code == 5
+    assert "exists with other settings" in heard.err
+    assert broker.ask("queue", "show", queue).json["lease_seconds"] == 90
+    assert broker.ask("queue", "add", "other", "--schema", "nowhere").code == 3
+    assert broker.ask("queue", "show", "nowhere").code == 3
+
+
+def test_a_queue_that_nobody_comes_for_says_so(broker: Up, queue: str):
+    dropped(broker, queue)
+    line = next(line for line in broker.ask("queue", "ls", "-o", "table").out.splitlines() if line.startswith(queue))
+    assert line.endswith("open   ! nobody is picking up")
+    assert "! nobody is picking up" in broker.ask("queue", "show", queue, "-o", "table").err
+    found = next(one for one in broker.ask("queue", "ls").json if one["name"] == queue)
+    assert (found["waiting"], found["leased"], found["pickers"]) == (1, 0, 0)
+
+
+# ---- handoffs ---------------------------------------------------------------------------------------------------
+
+
+def test_a_handoff_by_hand_from_end_to_end(broker: Up, queue: str, tmp_path: Path):
+    file = tmp_path / "brief.json"
+    file.write_text(json.dumps(BRIEF))
+    sent = broker.ask("drop", queue, f"@{file}", "--note", "for Monday").json
+    assert sent["status"] == "dropped_off"
+    assert sent["receipt"]["durability"] == "fsynced"
+
+    picked = broker.ask("pick", queue, "--wait", "0").json
+    assert (picked["handoff_id"], picked["note"], picked["payload"]) == (sent["handoff_id"], "for Monday", BRIEF)
+
+    returned = broker.ask("back", picked["lease_id"], "--outcome", "not_for_me")
+    assert (returned.code, returned.json["state"]) == (0, "waiting")
+
+    again = broker.ask("pick", queue).json
+    done = broker.ask("complete", again["lease_id"], "-", stdin='{"text": "warm"}')
+    assert (done.code, done.json["status"]) == (0, "completed")
+    assert broker.ask("complete", again["lease_id"], '{"text": "warm"}').code == 0, "the same again is the same success"
+    assert broker.ask("complete", again["lease_id"], '{"text": "cold"}').code == 5
+    assert broker.ask("complete", picked["lease_id"]).code == 5
+
+    whole = broker.ask("handoff", "show", sent["handoff_id"]).json
+    assert (whole["state"], whole["result"]) == ("completed", {"text": "warm"})
+    steps = [entry["step"] for entry in whole["entries"]]
+    assert steps == ["drop_off", "pick_up", "release", "pick_up", "complete"]
+
+
+def test_a_payload_that_does_not_fit_is_rejected_and_nothing_waits(broker: Up, queue: str):
+    heard = broker.ask("drop", queue, '{"topic": "heat pumps", "audiance": "exec"}')
+    assert heard.code == 6
+    assert heard.out == ""
+    assert "did you mean 'audience'?" in heard.err
+    assert broker.ask("handoff", "ls", "--queue", queue).json == []
+
+
+def test_nothing_to_pick_up_has_its_own_exit_code(broker: Up, queue: str):
+    heard = broker.ask("pick", queue, "--wait", "0")
+    assert heard == Heard(7, "", f"Nothing to pick up from '{queue}'.\n")
+    assert broker.ask("-q", "pick", queue, "--wait", "0") == Heard(7, "", "")
+
+
+def test_work_with_a_delay_is_scheduled_and_comes_later(broker: Up, queue: str):
+    sent = broker.ask("drop", queue, json.dumps(BRIEF), "--delay", "2h").json
+    assert sent["scheduled"] is True
+    assert broker.ask("pick", queue, "--wait", "0").code == 7
+    found = broker.ask("handoff", "ls", "--queue", queue, "--state", "scheduled").json
+    assert [one["handoff_id"] for one in found] == [sent["handoff_id"]]
+
+
+def test_pick_waits_for_what_is_dropped_meanwhile(broker: Up, queue: str):
+    waiting = subprocess.Popen(
+        [*DROPOFF, "pick", queue, "--wait", "30", "--url", broker.url, "--data", str(broker.data)],
+        stdout=subprocess.PIPE,
+        env=clean_environment(),
+        text=True,
+    )
+    until("the picker to ask for work", lambda: broker.ask("queue", "show", queue).json["pickers"] == 1)
+    id = dropped(broker, queue)
+    out, _ = waiting.communicate(timeout=WAIT_S)
+    assert waiting.returncode == 0
+    assert json.loads(out)["handoff_id"] == id
+
+
+def test_what_is_not_there_is_not_found(broker: Up):
+    assert broker.ask("drop", "nowhere", "{}").code == 3
+    assert broker.ask("handoff", "show", "research-8F3K2Q9T1MXK7A4B").code == 3
+    assert broker.ask("complete", "research-8F3K2Q9T1MXK7A4B.1").code == 3
+    assert broker.ask("agent", "show", "nobody").code == 3
+
+
+# ---- agents -----------------------------------------------------------------------------------------------------
+
+
+def test_an_agents_bearer_goes_into_a_file_for_its_owner_alone(broker: Up):
+    heard = broker.ask("agent", "add", "ann", "--grant", "drop:research", "--bearer", "-o", "table")
+    file = broker.data / "agents" / "ann.bearer"
+    secret = file.read_text().strip()
+    assert heard.code == 0
+    assert secret.startswith("dropoff_bearer_")
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert secret not in heard.out + heard.err
+    assert str(file) in heard.out
+    assert f'"url": "{broker.url}/mcp"' in heard.out
+    assert broker.ask("agent", "show", "ann").json["grants"] == ["drop:research"]
+
+
+def test_only_who_asks_for_json_gets_the_bearer_itself(broker: Up):
+    """What happens to be a pipe may be a log."""
+    asked = broker.ask("agent", "add", "bob", "--grant", "pick:research", "-o", "json")
+    assert asked.json.keys() == {"agent", "grants", "bearer"}
+    assert asked.json["bearer"] not in asked.err
+    assert not (broker.data / "agents" / "bob.bearer").exists()
+    piped = broker.ask("agent", "add", "carol")
+    assert piped.json == {"agent": "carol", "grants": [], "credential_file": str(broker.data / "agents/carol.bearer")}
+
+
+def test_a_credential_is_never_overwritten_and_nobody_is_made_without_a_place_for_it(broker: Up):
+    file = broker.data / "agents" / "dave.bearer"
+    file.parent.mkdir(exist_ok=True)
+    file.write_text("another broker's")
+    heard = broker.ask("agent", "add", "dave")
+    assert heard.code == 5
+    assert "never overwritten" in heard.err
+    assert file.read_text() == "another broker's"
+    assert broker.ask("agent", "show", "dave").code == 3
+
+
+def test_a_refused_agent_leaves_no_file(broker: Up):
+    assert broker.ask("agent", "add", "erin", "--grant", "dorp:research").code == 6
+    assert not (broker.data / "agents" / "erin.bearer").exists()
+    agent(broker, "erin")
+    (broker.data / "agents" / "erin.bearer").unlink()
+    assert broker.ask("agent", "add", "erin").code == 5
+    assert not (broker.data / "agents" / "erin.bearer").exists()
+
+
+def test_an_agent_does_what_it_may_and_nothing_else(broker: Up, queue: str):
+    """By its own credential, from DROPOFF_CREDENTIAL_FILE or --credential-file."""
+    frank = agent(broker, "frank", f"drop:{queue}")
+    assert broker.ask("drop", queue, json.dumps(BRIEF), credential=frank).code == 0
+    refused = broker.ask("pick", queue, "--credential-file", str(frank))
+    assert refused.code == 4
+    assert "may not pick up" in refused.err
+    assert broker.ask("agent", "ls", credential=frank).code == 4
+    assert broker.ask("agent", "grant", "frank", f"pick:{queue}").json["grants"] == [f"drop:{queue}", f"pick:{queue}"]
+    lease = broker.ask("pick", queue, credential=frank).json["lease_id"]
+    assert broker.ask("agent", "show", "frank").json["holds"] == [lease]
+    assert broker.ask("complete", lease, credential=frank).code == 0
+    assert broker.ask("agent", "ungrant", "frank", f"drop:{queue}").json["grants"] == [f"pick:{queue}"]
+    assert broker.ask("drop", queue, json.dumps(BRIEF), credential=frank).code == 4
+    assert broker.ask("agent", "revoke", "frank", "--reason", "moved on").json["standing"] == "revoked"
+    assert broker.ask("pick", queue, credential=frank).code == 4
+
+
+def test_without_a_credential_it_says_where_one_was_looked_for(broker: Up, tmp_path: Path):
+    heard = ask("queue", "ls", "--url", broker.url, "--data", str(tmp_path))
+    assert heard.code == 4
+    assert str(tmp_path / "operator.bearer") in heard.err
+    heard = broker.ask("queue", "ls", credential=tmp_path / "no-such-file")
+    assert heard.code == 4
+    assert "cannot be read" in heard.err
+
+
+# ---- the ledger, and the forms of what is shown -----------------------------------------------------------------
+
+
+def test_the_ledgers_tail_is_its_newest_entries(broker: Up, queue: str):
+    id = dropped(broker, queue)
+    found = broker.ask("ledger", "tail", "-n", "3", "-o", "jsonl").out.splitlines()
+    last = json.loads(found[-1])
+    assert len(found) == 3
+    assert (last["step"], last["handoff"], last["actor"]) == ("drop_off", id, "operator")
+
+
+def test_following_the_ledger_shows_each_new_entry_until_ctrl_c(broker: Up, queue: str):
+    following = subprocess.Popen(
+        [*DROPOFF, "ledger", "tail", "-f", "-n", "1", "--url", broker.url, "--data", str(broker.data)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=clean_environment(),
+        text=True,
+    )
+    assert following.stdout is not None
+    assert json.loads(line_of(following))["step"]
+    id = dropped(broker, queue)
+    assert json.loads(line_of(following))["handoff"] == id
+    following.send_signal(signal.SIGINT)
+    _, err = following.communicate(timeout=WAIT_S)
+    assert (following.returncode, err) == (0, "")
+
+
+def line_of(process: "subprocess.Popen[str]") -> str:
+    assert process.stdout is not None
+    assert select.select([process.stdout], [], [], WAIT_S)[0], "waited for a line of the ledger"
+    return process.stdout.readline()
+
+
+def test_data_is_json_where_no_terminal_is_and_a_table_where_one_is(broker: Up, queue: str):
+    where = ["--url", broker.url, "--data", str(broker.data)]
+    piped = run("queue", "ls", *where)
+    assert (piped.code, piped.err) == (0, "")
+    assert queue in [one["name"] for one in piped.json]
+    colored, plain = on_a_terminal("queue", "ls", *where), on_a_terminal("queue", "ls", "--no-color", *where)
+    assert plain.splitlines()[0].split() == [
+        "QUEUE", "WAITING", "LEASED", "DEAD", "OLDEST", "IN/min", "OUT/min", "PICKERS", "SCHEMA", "STATE",
+    ]  # fmt: skip
+    assert "\x1b[3" not in plain
+    assert colored.splitlines()[0].startswith("\x1b[1m")
+
+
+def on_a_terminal(*args: str) -> str:
+    ours, theirs = pty.openpty()
+    env = clean_environment() | {"TERM": "xterm-256color", "COLUMNS": "160"}
+    process = subprocess.Popen([*DROPOFF, *args], stdout=theirs, stderr=theirs, stdin=subprocess.DEVNULL, env=env)
+    os.close(theirs)
+    heard = b""
+    while select.select([ours], [], [], WAIT_S)[0]:
+        try:
+            heard += os.read(ours, 65_536)
+        except OSError:  # how Linux says that the other side is closed
+            break
+    os.close(ours)
+    assert process.wait(WAIT_S) == 0
+    return heard.decode()
+
+
+def test_empty_answers_say_what_to_do_next(broker: Up, queue: str):
+    """To people; a script reads an empty list."""
+    heard = broker.ask("handoff", "ls", "--queue", queue, "--state", "dead", "-o", "table")
+    assert heard == Heard(0, "", f"No handoffs in '{queue}' that are dead. dropoff drop {queue} JSON\n")
+    assert broker.ask("handoff", "ls", "--queue", queue, "-o", "jsonl", "-q") == Heard(0, "", "")
+
+
+def test_a_hostile_note_is_shown_in_one_harmless_line(broker: Up, queue: str):
+    note = "hello\x1b[2K\nstate  completed"
+    id = broker.ask("drop", queue, json.dumps(BRIEF), "--note", note).json["handoff_id"]
+    for command in (["ls", "--queue", queue], ["show", id]):
+        out = broker.ask("handoff", *command, "-o", "table").out
+        assert "\x1b" not in out
+        assert "hello�[2K state completed" in out
+    assert broker.ask("handoff", "show", id).json["note"] == note
+
+
+def test_people_are_told_the_lease_and_the_next_step(broker: Up, queue: str):
+    sent = broker.ask("drop", queue, json.dumps(BRIEF), "-o", "table")
+    assert sent.out.strip().startswith(queue)
+    assert "Nobody has picked up" in sent.err
+    picked = broker.ask("pick", queue, "-o", "table")
+    lease = next(line.split()[-1] for line in picked.out.splitlines() if line.startswith("lease "))
+    assert lease.startswith(sent.out.strip() + ".")
+    assert '"topic": "heat pumps"' in picked.out
+    assert f"dropoff complete {lease}" in picked.err
+    done = broker.ask("complete", lease, "{}", "-o", "table")
+    assert (done.code, done.out) == (0, "")
+    assert "Completed" in done.err

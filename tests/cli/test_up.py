@@ -1,0 +1,116 @@
+"""`dropoff up` in real processes: what it says, how it stops, and what it leaves behind however it ends."""
+
+import json
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.cli.brokers import DROPOFF, WAIT_S, Up, clean_environment, run, until
+from tests.cli.conftest import BRIEF
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="processes are looked up in /proc")
+
+Ups = Callable[..., Up]
+
+
+def test_the_first_screen_says_what_runs_and_what_to_do_next(ups: Ups):
+    """As words; the address as data too, so that a script can use `--port 0`."""
+    up = ups()
+    heard = up.end(signal.SIGTERM)
+    assert heard.code == 0
+    assert up.told["mcp"] == f"{up.url}/mcp"
+    assert "Store      embedded Valkey" in heard.err
+    assert f"fsync before every receipt, data in {up.data}" in heard.err
+    assert f"MCP        {up.url}/mcp" in heard.err
+    assert "Queues     none yet" in heard.err
+    assert f"export DROPOFF_URL={up.url} DROPOFF_DATA={up.data}" in heard.err
+    assert "Ctrl-C stops; handoffs stay" in heard.err
+
+
+@pytest.mark.parametrize("by", [signal.SIGINT, signal.SIGTERM])
+def test_after_an_orderly_end_nothing_runs_and_nothing_is_lost(ups: Ups, by: signal.Signals):
+    up = ups()
+    id = drop(up)
+    assert up.left_alive() == ["python" + sys.version[:4], "valkey-server"]
+    heard = up.end(by)
+    assert heard.code == 0
+    assert heard.err.rstrip().endswith("Stopped. What was dropped off stays; dropoff up goes on with it.")
+    assert up.left_alive() == []
+    again = ups()
+    assert "research" not in heard.err
+    assert again.ask("handoff", "show", id).json["state"] == "waiting"
+    assert "Queues     research" in again.end(signal.SIGTERM).err
+
+
+def test_after_a_kill_only_the_store_lives_and_the_next_start_adopts_it(ups: Ups):
+    killed = ups()
+    id = drop(killed)
+    killed.end(signal.SIGKILL)
+    assert killed.left_alive() == ["valkey-server"]
+    again = ups()
+    assert again.ask("handoff", "show", id).json["state"] == "waiting"
+    assert again.left_alive() == ["python" + sys.version[:4], "valkey-server"], "it has started no second store"
+    assert again.end(signal.SIGTERM).code == 0
+    assert killed.left_alive() == []
+
+
+def test_a_pick_that_waits_does_not_hold_up_the_end(ups: Ups):
+    """Who waits hears that there is nothing, and the broker stops at once."""
+    up = ups()
+    assert up.ask("schema", "push", "brief", str(BRIEF)).code == 0
+    assert up.ask("queue", "add", "research", "--schema", "brief").code == 0
+    waiting = subprocess.Popen(
+        [*DROPOFF, "pick", "research", "--wait", "28", "--url", up.url, "--data", str(up.data)],
+        stdout=subprocess.DEVNULL,
+        env=clean_environment(),
+    )
+    until("the waiting call to be there", lambda: up.ask("queue", "show", "research").json["pickers"] == 1)
+    began = time.monotonic()
+    assert up.end(signal.SIGTERM).code == 0
+    assert time.monotonic() - began < 9, "the wait had 28 s to go"
+    assert waiting.wait(WAIT_S) == 7
+
+
+def test_a_taken_port_is_said_with_the_offer_of_another(tmp_path: Path):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        heard = run("up", "--data", str(tmp_path), "--port", port)
+    assert heard.code == 5
+    assert f"Port {port} of 127.0.0.1 is taken" in heard.err
+    assert "dropoff up --port 0" in heard.err
+    assert not (tmp_path / "store").exists(), "nothing is started that cannot be reached"
+
+
+def test_a_refused_store_is_a_sentence_and_not_a_traceback(tmp_path: Path):
+    heard = run("up", "--data", str(tmp_path), "--port", "0", "--store", "http://127.0.0.1:1")
+    assert heard.code == 8
+    assert heard.err.startswith("Error: DROPOFF_STORE is 'http://127.0.0.1:1', which is no URL of a store.")
+    assert "Traceback" not in heard.err
+
+
+def test_a_password_in_the_stores_url_is_not_shown(tmp_path: Path):
+    env = {"DROPOFF_STORE": "ftp://user:hunter2@127.0.0.1:1/0"}
+    heard = run("up", "--data", str(tmp_path), "--port", "0", env=env)
+    assert heard.code == 8
+    assert "hunter2" not in heard.err + heard.out
+
+
+def test_an_address_that_others_can_reach_is_warned_about(ups: Ups):
+    assert "! 0.0.0.0 can be reached from other machines" in ups("--host", "0.0.0.0", "-q").end(signal.SIGTERM).err
+
+
+def test_quiet_means_data_and_errors_only(ups: Ups):
+    assert ups("-q").end(signal.SIGTERM).err == ""
+
+
+def drop(up: Up) -> str:
+    assert up.ask("schema", "push", "brief", str(BRIEF)).code == 0
+    assert up.ask("queue", "add", "research", "--schema", "brief").code == 0
+    payload = json.dumps({"topic": "heat pumps", "audience": "exec"})
+    return up.ask("drop", "research", payload).json["handoff_id"]

@@ -1,0 +1,311 @@
+"""Judges a history: what agents were told, what the ledger says of it, what the records hold in the end.
+
+It is given three things and nothing else: the load's own file, the ledger, the records. It imports nothing of ours
+and has the rules once more, typed from the table that people read, so that a mistake in ours is not made twice.
+
+The clauses are those of the guarantee: what was acknowledged is there, in a legal state, reached by legal arrows; one
+holder at a time, fences that rise; one outcome; no step without its entry; no sentence that was false when it was said.
+`broken` returns the sentences of what does not hold, and nothing when all of it does.
+
+In the load's file a line is a call's answer. Its fields: `what` (the verb, or `refused`, `unanswered`), `agent`, `key`,
+`sent` and `heard` (ms of the same machine's clock that the store reads), and what the answer said.
+"""
+
+import hashlib
+import json
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import pairwise
+from typing import Any, Final, NamedTuple
+
+Event = Mapping[str, Any]
+Entry = Mapping[str, str]
+Record = Mapping[str, str]
+Broken = Iterator[str]
+
+# state verb → states. Finals have no line: nothing leads out of them.
+TABLE: Final = """
+    absent     drop_off → waiting scheduled held
+    held       approve → waiting       deny → rejected
+    held       withdraw → withdrawn    expire → expired
+    scheduled  due → waiting           withdraw → withdrawn    expire → expired
+    waiting    pick_up → leased        withdraw → withdrawn    expire → expired
+    leased     extend → leased         withdraw → leased
+    leased     complete → completed    reject → rejected
+    leased     release → waiting dead withdrawn
+    leased     recall → waiting dead withdrawn
+    leased     lapse → waiting dead withdrawn
+    leased     retry → scheduled dead withdrawn
+"""
+FINAL: Final = frozenset({"completed", "rejected", "dead", "expired", "withdrawn"})
+STATES: Final = FINAL | {"held", "scheduled", "waiting", "leased"}
+BY_HOLDER: Final = frozenset({"extend", "complete", "release", "retry", "reject"})  # authority: holder and fence
+
+# What an agent may hear, however it is raced and whatever dies. Anything else is a fault of the broker's.
+MAY_BE_REFUSED: Final = {
+    "drop_off": {"broker_unavailable"},
+    "pick_up": {"broker_unavailable"},
+    "extend": {"broker_unavailable", "lease_lost"},
+    "complete": {"broker_unavailable", "lease_lost"},
+    "hand_back": {"broker_unavailable", "lease_lost"},
+    "withdraw": {"broker_unavailable", "handoff_settled"},
+    "check": {"broker_unavailable"},
+}
+
+
+class History(NamedTuple):
+    events: Sequence[Event]
+    entries: Sequence[Entry]  # with their `id`, in the order of the stream
+    records: Mapping[str, Record]
+    settled: bool = True  # the load has let everything come to its end
+
+
+def broken(history: History) -> list[str]:
+    """Every clause that does not hold, as a sentence."""
+    sentences: list[str] = []
+    for id, story in _stories(history.entries).items():
+        for clause in OF_ONE_HANDOFF:
+            sentences += (f"{id}: {sentence}" for sentence in clause(story))
+    for clause in OF_THE_WHOLE:
+        sentences += clause(history)
+    return sentences
+
+
+# ---- one handoff, by the ledger alone ---------------------------------------------------------------------------
+
+
+def _arrows(story: Sequence[Entry]) -> Broken:
+    state = "absent"
+    for entry in story:
+        step, to = entry["step"], entry["to"]
+        if entry["from"] != state:
+            yield f"{entry['id']} {step} starts from {entry['from']}, and it was {state}"
+        if to not in LEGAL.get((state, step), frozenset()):
+            yield f"{entry['id']} is no legal arrow: {state} {step} → {to}"
+        state = to
+
+
+def _numbered(story: Sequence[Entry]) -> Broken:
+    for n, entry in enumerate(story, 1):
+        if entry["n"] != str(n):
+            yield f"entry {n} of it is numbered {entry['n']}"
+    for before, entry in pairwise([{"id": ""}, *story]):
+        if entry.get("prev", "") != before["id"]:
+            yield f"{entry['id']} follows '{before['id']}', and says '{entry.get('prev', '')}'"
+
+
+def _one_holder(story: Sequence[Entry]) -> Broken:
+    """By order in the ledger, which is the order in which the store did it: no two leases overlap, fences rise."""
+    holder, fence, lease_ends, highest = "", "", 0, 0
+    for entry in story:
+        step, actor = entry["step"], entry["actor"]
+        if step == "pick_up":
+            if holder:
+                yield f"two holders: {actor} picked up what {holder} holds"
+            if int(entry["fence"]) <= highest:
+                yield f"the fence went back from {highest} to {entry['fence']}"
+            holder, fence, highest = actor, entry["fence"], max(highest, int(entry["fence"]))
+        elif step in BY_HOLDER and (actor, entry["fence"]) != (holder, fence):
+            yield f"{actor} {step} under fence {entry['fence']}; held by '{holder}' under '{fence}'"
+        elif step == "lapse" and int(entry["at"]) < lease_ends:
+            yield f"{entry['id']} lapsed {lease_ends - int(entry['at'])} ms before its time"
+        lease_ends = int(entry.get("lease_ends") or lease_ends)
+        if entry["to"] != "leased":
+            holder, fence = "", ""
+
+
+def _one_outcome(story: Sequence[Entry]) -> Broken:
+    outcomes = [f"{entry['to']} by {entry['actor']}" for entry in story if entry["to"] in FINAL]
+    if len(outcomes) > 1:
+        yield f"has {len(outcomes)} outcomes: {', '.join(outcomes)}"
+
+
+OF_ONE_HANDOFF: Final[Sequence[Callable[[Sequence[Entry]], Broken]]] = (_arrows, _numbered, _one_holder, _one_outcome)
+
+# ---- ledger and records -----------------------------------------------------------------------------------------
+
+
+def _records_agree(history: History) -> Broken:
+    """Each record is what its last entry made of it; neither is without the other."""
+    stories = _stories(history.entries)
+    for id in stories.keys() ^ history.records.keys():
+        yield f"{id}: {'no record' if id in stories else 'a record without any entry'}"
+    for id in stories.keys() & history.records.keys():
+        record, last = history.records[id], stories[id][-1]
+        said = (last["to"], last["n"], last["id"])
+        if (record["state"], record["n"], record["last"]) != said:
+            yield f"{id}: the record is {record['state']} n={record['n']} {record['last']}, its last entry {said}"
+        if record["state"] not in STATES:
+            yield f"{id}: '{record['state']}' is no state"
+        if history.settled and record["state"] not in FINAL:
+            yield f"{id}: has no outcome, it is still {record['state']}"
+
+
+# ---- what agents were told --------------------------------------------------------------------------------------
+
+
+def _drop_offs_are_there(history: History) -> Broken:
+    """Every acknowledged drop-off has its record, with the very payload; a key made one handoff and no second."""
+    made: dict[tuple[str, str], str] = {}
+    for event in _told(history, "drop_off"):
+        id, by = event["handoff"], (event["agent"], event["key"])
+        if id not in history.records:
+            yield f"{id}: lost; {event['agent']} was told that it is {event['durability']}"
+        elif _digest(history.records[id].get("payload", "null")) != event["payload"]:
+            yield f"{id}: holds another payload than {event['agent']} dropped off"
+        if made.setdefault(by, id) != id:
+            yield f"{id}: dropped off twice under the key {event['key']}, also as {made[by]}"
+
+
+def _nothing_came_from_nowhere(history: History) -> Broken:
+    """The load asks until it is answered, so in the end all that was dropped off was also acknowledged."""
+    if history.settled:
+        acknowledged = {event["handoff"] for event in _told(history, "drop_off")}
+        for id in _stories(history.entries).keys() - acknowledged:
+            yield f"{id}: nobody was told that this was dropped off"
+
+
+def _receipts_are_true(history: History) -> Broken:
+    """A receipt names the entry of this very step, and the leaf that the entry's line will be."""
+    entries = {entry["id"]: entry for entry in history.entries}
+    for event in history.events:
+        if "entry" not in event:
+            continue
+        entry = entries.get(event["entry"])
+        if entry is None:
+            yield f"{event['handoff']}: the receipt of {event['what']} names {event['entry']}, which the ledger lacks"
+            continue
+        said = (event["handoff"], event["agent"], event["what"])
+        if (entry["handoff"], entry["actor"], HEARD_AS.get(entry["step"], entry["step"])) != said:
+            yield f"{event['handoff']}: the receipt of {event['what']} by {event['agent']} names {dict(entry)}"
+        if event["leaf"] != _leaf(entry):
+            yield f"{event['handoff']}: the receipt of {event['what']} names a leaf that {event['entry']} is not"
+
+
+def _picked_up_what_was_dropped(history: History) -> Broken:
+    dropped = {event["handoff"]: event["payload"] for event in _told(history, "drop_off")}
+    entries = {entry["id"]: entry for entry in history.entries}
+    for event in _told(history, "pick_up"):
+        if dropped.get(event["handoff"], event["payload"]) != event["payload"]:
+            yield f"{event['handoff']}: {event['agent']} got another payload than was dropped off"
+        fence = str(_fence(event["lease"]))
+        if entries.get(event["entry"], {}).get("fence", fence) != fence:
+            yield f"{event['handoff']}: {event['agent']} was given fence {fence}, the ledger has another"
+
+
+def _completions_stand(history: History) -> Broken:
+    """Whoever was told 'completed' is the one who completed it, and his result is the one that is kept."""
+    by: dict[str, str] = {}
+    for event in _told(history, "complete"):
+        id, lease = event["handoff"], event["lease"]
+        if by.setdefault(id, lease) != lease:
+            yield f"{id}: acknowledged as completed twice, under {by[id]} and {lease}"
+        record = history.records.get(id, {})
+        if record.get("state") != "completed":
+            yield f"{id}: {event['agent']} was told that it is completed, and it is {record.get('state')}"
+        elif _digest(record.get("result", "null")) != event["result"]:
+            yield f"{id}: holds another result than {event['agent']} was acknowledged"
+
+
+def _nothing_unexpected_was_said(history: History) -> Broken:
+    for event in _told(history, "refused"):
+        if event["code"] not in MAY_BE_REFUSED[event["verb"]] | set(event.get("expects", ())):
+            yield f"{event['agent']} {event['verb']} was refused with {event['code']}: {event['sentence']}"
+
+
+def _lost_leases_were_lost(history: History) -> Broken:
+    """Whoever hears that his lease is lost has lost it by then, and had not completed under it before."""
+    ended: dict[tuple[str, str], Entry] = {}
+    for entry in history.entries:
+        if entry.get("from") == "leased" and entry["to"] != "leased":
+            ended[entry["handoff"], entry["fence"]] = entry
+    for event in _told(history, "refused"):
+        if event["code"] == "lease_lost":
+            end = ended.get((event["lease"].rpartition(".")[0], str(_fence(event["lease"]))))
+            if end is None or int(end["at"]) > event["heard"] or (end["step"] == event["verb"] == "complete"):
+                yield f"{event['agent']} {event['verb']} was told that {event['lease']} is lost; it ended with {end}"
+
+
+def _nothing_stored_means_nothing(history: History) -> Broken:
+    """While an agent made a call that ended with "Nothing was stored", nothing was stored in its name.
+
+    An agent makes one call after the other, so what the ledger has of it between a call's beginning and its end is that
+    call's. (Strictly between: what shares a millisecond with either end may be a neighbour's.)
+    """
+    moments: dict[str, list[tuple[int, str]]] = defaultdict(list)
+    for entry in history.entries:
+        moments[entry["actor"]].append((int(entry["at"]), entry["id"]))
+    for event in _told(history, "refused"):
+        if event["code"] == "broker_unavailable" and "Nothing was stored" in event["sentence"]:
+            for at, id in moments[event["agent"]]:
+                if event["sent"] < at < event["heard"]:
+                    yield f"{event['agent']} {event['verb']} was told that nothing was stored, and {id} was"
+
+
+OF_THE_WHOLE: Final[Sequence[Callable[[History], Broken]]] = (
+    _records_agree,
+    _drop_offs_are_there,
+    _nothing_came_from_nowhere,
+    _receipts_are_true,
+    _picked_up_what_was_dropped,
+    _completions_stand,
+    _nothing_unexpected_was_said,
+    _lost_leases_were_lost,
+    _nothing_stored_means_nothing,
+)
+
+# ---- reading ----------------------------------------------------------------------------------------------------
+
+
+def _legal() -> dict[tuple[str, str], frozenset[str]]:
+    legal: dict[tuple[str, str], frozenset[str]] = {}
+    for line in TABLE.strip().splitlines():
+        state, *words = line.split()
+        verb = ""
+        for word, following in pairwise([*words, ""]):
+            if following == "→":
+                verb = word
+            elif word != "→":
+                legal[state, verb] = legal.get((state, verb), frozenset()) | {word}
+    return legal
+
+
+LEGAL: Final = _legal()
+HEARD_AS: Final = {"release": "hand_back", "retry": "hand_back", "reject": "hand_back"}
+
+
+def _stories(entries: Iterable[Entry]) -> dict[str, list[Entry]]:
+    stories: dict[str, list[Entry]] = defaultdict(list)
+    for entry in entries:
+        if entry.get("handoff"):
+            stories[entry["handoff"]].append(entry)
+    return stories
+
+
+def _told(history: History, what: str) -> Iterator[Event]:
+    return (event for event in history.events if event["what"] == what)
+
+
+def canonical(value: Any) -> bytes:
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+def digest(value: Any) -> str:
+    """What the load writes down in place of a payload or a result."""
+    return hashlib.sha256(canonical(value)).hexdigest()
+
+
+def _digest(text: str) -> str:
+    return digest(json.loads(text))
+
+
+def _leaf(entry: Entry) -> str:
+    """RFC 9162: a zero byte, and the line, which is the entry as canonical JSON."""
+    return hashlib.sha256(b"\0" + canonical(dict(entry))).hexdigest()
+
+
+def _fence(lease_id: str) -> int:
+    number = 0
+    for digit in lease_id.rpartition(".")[2]:
+        number = number * 32 + "0123456789ABCDEFGHJKMNPQRSTVWXYZ".index(digit)
+    return number

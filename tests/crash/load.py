@@ -1,0 +1,231 @@
+"""The load: agents over plain HTTP, in a process of their own, who write down what they are told before they go on.
+
+Each agent has its own credential and makes one call after the other. A call is asked until it is answered, under the
+same key: when the connection breaks, when the broker says that it is out of reach. So when all is over, every call has
+one answer, and the file says what the broker has promised; the checker reads nothing else of us.
+
+Droppers keep a bounded amount of work open. Workers have tempers: most of what they pick up they complete; now and then
+they ask twice, extend, hand back, or walk away without a word, and one of them is slow, so that its leases run out and
+it comes too late. When standard input is closed the droppers stop, the workers go on until every handoff has its
+outcome, and the process ends with 0.
+
+    python load.py SETUP.json        {"url", "queue", "agents": {name: bearer}, "file", "seed", "lease_s"}
+"""
+
+import asyncio
+import json
+import random
+import sys
+import time
+from pathlib import Path
+from typing import Any, Final, TextIO
+
+import httpx2
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # run as a file, it finds its neighbour all the same
+
+from tests.crash.checker import digest
+
+Answer = dict[str, Any]
+
+OPEN_MAX: Final = 300  # handoffs without an outcome: enough that every kill meets work in every state
+AGAIN_S: Final = 0.03
+ANSWER_S: Final = 30.0
+SETTLE_S: Final = 60.0
+
+# What a worker does with what it has picked up, in parts of a hundred. The rest is: complete it.
+TEMPER: Final = {"twice": 4, "otherwise": 2, "extend": 4, "retry": 3, "release": 3, "reject": 1, "leave": 0.4}
+
+
+class Book:
+    """The load's file, and what of it is needed to go on: which handoffs have no outcome yet."""
+
+    def __init__(self, file: TextIO) -> None:
+        self._file = file
+        self.open: dict[str, str] = {}  # handoff → who dropped it off
+        self.stopping = False
+
+    def write(self, **line: Any) -> None:
+        """On return the line has left this process; a broker's death cannot take it back."""
+        self._file.write(json.dumps(line) + "\n")
+        self._file.flush()
+
+
+class Agent:
+    """One identity; one call after the other."""
+
+    def __init__(self, setup: dict[str, Any], name: str, book: Book) -> None:
+        self.name, self.queue, self.book = name, setup["queue"], book
+        self.lease_s: float = setup["lease_s"]
+        self.random = random.Random(f"{setup['seed']} {name}")
+        self._calls = 0
+        self._client = httpx2.AsyncClient(
+            base_url=setup["url"],
+            headers={"Authorization": f"Bearer {setup['agents'][name]}"},
+            timeout=ANSWER_S,
+            trust_env=False,
+        )
+
+    async def call(self, verb: str, body: dict[str, Any], expects: tuple[str, ...] = (), **facts: Any) -> Answer:
+        """The answer, which is written down; {} if it was refused. Asked again for as long as nobody answers."""
+        self._calls += 1
+        key = f"{self.name}-{self._calls}"
+        while True:
+            sent = now_ms()
+            try:
+                response = await self._client.post(f"/v1/{verb}", json=body, headers={"Idempotency-Key": key})
+            except httpx2.TransportError as error:
+                self._note("unanswered", key, sent, verb=verb, why=type(error).__name__)
+                await asyncio.sleep(AGAIN_S)
+                continue
+            answer: Answer = response.json()
+            if response.is_success:
+                self._note(verb if "handoff_id" in answer else "nothing", key, sent, **facts, **told(answer))
+                return answer
+            refusal = {"verb": verb, "code": answer["code"], "sentence": answer["detail"], "expects": expects}
+            self._note("refused", key, sent, **refusal, lease=facts.get("lease", ""))
+            if response.status_code != 503:
+                return {}
+            await asyncio.sleep(AGAIN_S)
+
+    def _note(self, what: str, key: str, sent: int, **more: Any) -> None:
+        self.book.write(what=what, agent=self.name, key=key, sent=sent, heard=now_ms(), **more)
+
+    async def close(self) -> None:
+        await self._client.aclose()
+
+
+class Dropper(Agent):
+    """Drops off, now and then with a delay, and sometimes wants a handoff back."""
+
+    async def run(self) -> None:
+        while not self.book.stopping:
+            if len(self.book.open) >= OPEN_MAX:
+                await asyncio.sleep(AGAIN_S)
+                continue
+            payload = {"topic": f"topic {self.random.random()}", "audience": "exec"}
+            delay = 1 if self.random.random() < 0.02 else 0
+            body = {"queue": self.queue, "payload": payload, "delay_seconds": delay}
+            dropped = await self.call("drop_off", body, payload=digest(payload))
+            if not dropped:
+                continue
+            self.book.open[dropped["handoff_id"]] = self.name
+            if self.random.random() < 0.01:
+                await self._withdraw(dropped["handoff_id"])
+
+    async def _withdraw(self, id: str) -> None:
+        withdrawn = await self.call("withdraw", {"handoff_id": id, "reason": "no longer needed"})
+        if withdrawn.get("status") == "withdrawn":
+            self.book.open.pop(id, None)
+
+    async def settle(self) -> None:
+        """See every handoff of ours to its end."""
+        for id in [id for id, whose in self.book.open.items() if whose == self.name]:
+            while id in self.book.open:
+                found = await self.call("check", {"handoff_id": id, "wait_seconds": 1})
+                if found.get("ended_at"):
+                    self.book.open.pop(id, None)
+
+
+class Worker(Agent):
+    """Picks up, and does one thing or another with it."""
+
+    async def run(self) -> None:
+        while True:
+            picked = await self.call("pick_up", {"queue": self.queue, "wait_seconds": 1})
+            if picked.get("status") == "picked_up":
+                await self._work(picked)
+
+    async def _work(self, picked: Answer) -> None:
+        lease = picked["lease_id"]
+        result = {"by": self.name, "lease": lease, "luck": self.random.random()}
+        match self._mood():
+            case "leave":
+                pass
+            case "late":
+                await asyncio.sleep(self.lease_s * self.random.uniform(0.9, 1.4))
+                await self._complete(lease, result)
+            case "extend":
+                body = {"lease_id": lease, "progress": "half", "checkpoint": {"half": True}}
+                await self.call("extend", body, lease=lease)
+                await self._complete(lease, result)
+            case "retry":
+                await self._hand_back(lease, "try_again", delay_seconds=self.random.choice([0, 0, 1]))
+            case "release":
+                await self._hand_back(lease, "not_for_me")
+            case "reject":
+                if await self._hand_back(lease, "impossible"):
+                    self.book.open.pop(picked["handoff_id"], None)
+            case "twice":
+                await self._complete(lease, result)
+                await self._complete(lease, result)
+            case "otherwise":
+                if await self._complete(lease, result):
+                    await self._complete(lease, result | {"luck": "other"}, expects=("already_settled",))
+            case _:
+                await self._complete(lease, result)
+
+    async def _complete(self, lease: str, result: Answer, expects: tuple[str, ...] = ()) -> Answer:
+        body = {"lease_id": lease, "result": result}
+        done = await self.call("complete", body, expects, lease=lease, result=digest(result))
+        self.book.open.pop(done.get("handoff_id", ""), None)
+        return done
+
+    async def _hand_back(self, lease: str, outcome: str, **more: Any) -> Answer:
+        body = {"lease_id": lease, "outcome": outcome, "reason": "as luck has it", **more}
+        return await self.call("hand_back", body, lease=lease)
+
+    def _mood(self) -> str:
+        if self.name.endswith("slow") and self.random.random() < 0.5:
+            return "late"
+        moods = [*TEMPER, "complete"]
+        return self.random.choices(moods, [*TEMPER.values(), 100 - sum(TEMPER.values())])[0]
+
+
+def told(answer: Answer) -> dict[str, Any]:
+    """What the checker holds the broker to."""
+    facts: dict[str, Any] = {}
+    if "handoff_id" in answer:
+        facts["handoff"] = answer["handoff_id"]
+    if "receipt" in answer:
+        facts |= {name: answer["receipt"][name] for name in ("entry", "leaf", "durability")}
+    if answer["status"] == "picked_up":
+        facts |= {"lease": answer["lease_id"], "payload": digest(answer["payload"])}
+    return facts
+
+
+def now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+async def until_told_to_stop() -> None:
+    loop = asyncio.get_running_loop()
+    reader = asyncio.StreamReader()
+    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
+    await reader.read()
+
+
+async def main(setup: dict[str, Any]) -> None:
+    with Path(setup["file"]).open("a") as file:
+        book = Book(file)
+        droppers = [Dropper(setup, name, book) for name in setup["agents"] if name.startswith("dropper")]
+        workers = [Worker(setup, name, book) for name in setup["agents"] if name.startswith("worker")]
+        working = [asyncio.create_task(worker.run(), name=worker.name) for worker in workers]
+        dropping = [asyncio.create_task(dropper.run(), name=dropper.name) for dropper in droppers]
+        stopping = asyncio.create_task(until_told_to_stop())
+        ended, _ = await asyncio.wait([stopping, *dropping, *working], return_when=asyncio.FIRST_COMPLETED)
+        for task in ended:
+            task.result()  # an agent never ends by itself; if one did, this says why
+        book.stopping = True
+        async with asyncio.timeout(SETTLE_S):
+            await asyncio.gather(*dropping)
+            await asyncio.gather(*(dropper.settle() for dropper in droppers))
+        for task in working:
+            task.cancel()
+        await asyncio.gather(*working, return_exceptions=True)
+        for agent in (*droppers, *workers):
+            await agent.close()
+
+
+if __name__ == "__main__":
+    asyncio.run(main(json.loads(Path(sys.argv[1]).read_text())))
