@@ -172,12 +172,13 @@ class Broker:
         loop = asyncio.get_running_loop()
         ends = loop.time() + request.wait_seconds
         async with self.store.waiting_for_outcome(handoff_id) as place:
+            waits = True
             while True:
                 handoff = await self._decided(caller, read)
                 left = ends - loop.time()
-                if handoff.state in FINAL or left <= 0:
+                if handoff.state in FINAL or left <= 0 or not waits:
                     return handoff
-                await place.news(left)
+                waits = await place.news(left)  # False also when the broker ends all waits: then a last look
 
     async def withdraw(self, caller: Caller, request: Withdraw) -> Withdrawn:
         """Take a handoff back; while somebody holds it, ask the holder."""

@@ -197,7 +197,7 @@ class Both:
         self.asked.append(asking)
         expected, actual = await _answer(asking, self.model), await _answer(asking, self.real)
         await self._read_entries()
-        assert self._plain(actual) == self._plain(expected)
+        same("the answer", self._plain(actual), self._plain(expected))
         if isinstance(actual, Exception):
             self.refused += 1
         else:
@@ -219,21 +219,21 @@ class Both:
     # ---- what must be the same after every call -------------------------------------------------------------------
 
     async def _compare(self) -> None:
-        assert self.entries == self.model.ledger
+        same("the ledger", self.entries, self.model.ledger)
         found = await self.look.everything()
         for queue in QUEUES:
             check_indexes(found, queue)
         handoffs = await asyncio.gather(*(self.real.check(UPKEEP, id, may_inspect=True) for id in self.model.kept))
-        assert handoffs == [kept.handoff for kept in self.model.kept.values()]
+        same("the records", handoffs, [kept.handoff for kept in self.model.kept.values()])
         for queue in QUEUES:
-            assert await self.real.overdue(queue, 100) == await self.model.overdue(queue, 100)
+            same("what is overdue", await self.real.overdue(queue, 100), await self.model.overdue(queue, 100))
         for person in world.PEOPLE:
-            assert await self.real.leases_of(person.agent) == await self.model.leases_of(person.agent)
+            held = await self.real.leases_of(person.agent)
+            same(f"what {person.agent} holds", held, await self.model.leases_of(person.agent))
         # How long the oldest waits is told by the stream's own clock, which a test cannot move.
         figures = await self.real.figures(list(QUEUES))
-        assert {queue: msgspec.structs.replace(one, oldest_ms=0) for queue, one in figures.items()} == (
-            await self.model.figures(list(QUEUES))
-        )
+        figures = {queue: msgspec.structs.replace(one, oldest_ms=0) for queue, one in figures.items()}
+        same("the figures", figures, await self.model.figures(list(QUEUES)))
 
     async def _read_entries(self) -> None:
         """What the real ledger has got since the last look, with places instead of ids."""
@@ -242,6 +242,10 @@ class Both:
             self.places[entry.id] = str(len(self.entries))
             self.leaves[entry.id] = leaf(entry)
             self.entries.append(msgspec.structs.replace(entry, id=self.places[entry.id], prev=self.places[entry.prev]))
+
+
+def same(what: str, of_store: Any, of_model: Any) -> None:
+    assert of_store == of_model, f"{what} of the store: {of_store}\n{what} of the model: {of_model}"
 
 
 async def _answer(asking: Asking, store: Store) -> Any:

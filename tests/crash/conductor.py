@@ -32,7 +32,7 @@ HERE: Final = Path(__file__).resolve().parent
 SCHEMA: Final = HERE.parents[1] / "schemas" / "payloads" / "brief@1.json"
 DROPOFF: Final = Path(sys.executable).parent / "dropoff"
 QUEUE: Final = "research"
-LEASE_S: Final = 2
+LEASE_S: Final = 2  # under load: short, so that some run out while nobody is there to end them
 AGENTS: Final = {
     **{f"dropper-{n}": [f"drop:{QUEUE}"] for n in range(1, 4)},
     **{f"worker-{n}": [f"pick:{QUEUE}"] for n in range(1, 5)},
@@ -238,7 +238,7 @@ async def broker_in_a_folder() -> AsyncIterator[Broker]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-async def furnish(broker: Broker) -> dict[str, str]:
+async def furnish(broker: Broker, lease_s: int) -> dict[str, str]:
     """Make schema, queue and agents, as the operator; returns the agents' bearers."""
     bearer = (broker.data / "operator.bearer").read_text().strip()
     headers = {"Authorization": f"Bearer {bearer}"}
@@ -251,7 +251,7 @@ async def furnish(broker: Broker) -> dict[str, str]:
 
         await act("/v1/schemas/brief", json.loads(SCHEMA.read_text()))
         # Attempts are not what this is about: a handoff is to go on until somebody completes it.
-        settings = {"name": QUEUE, "schema": "brief", "lease_seconds": LEASE_S, "max_attempts": 100}
+        settings = {"name": QUEUE, "schema": "brief", "lease_seconds": lease_s, "max_attempts": 100}
         await act("/v1/queues", settings)
         made = {name: await act("/v1/agents", {"name": name, "grants": grants}) for name, grants in AGENTS.items()}
     return {name: answer["bearer"] for name, answer in made.items()}
@@ -262,7 +262,7 @@ async def load_on(broker: Broker, seed: int) -> AsyncIterator[tuple[asyncio.subp
     """The load at work, in a process of its own, and its file."""
     file, setup = broker.data.parent / "load.jsonl", broker.data.parent / "setup.json"
     facts = {"url": broker.url, "queue": QUEUE, "file": str(file), "seed": seed, "lease_s": LEASE_S}
-    setup.write_text(json.dumps(facts | {"agents": await furnish(broker)}))
+    setup.write_text(json.dumps(facts | {"agents": await furnish(broker, LEASE_S)}))
     load = await asyncio.create_subprocess_exec(
         sys.executable, str(HERE / "load.py"), str(setup), stdin=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
     )

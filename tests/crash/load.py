@@ -20,8 +20,6 @@ import time
 from pathlib import Path
 from typing import Any, Final, TextIO
 
-import httpx2
-
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # run as a file, it finds its neighbour all the same
 
 from tests.crash.checker import digest
@@ -51,6 +49,36 @@ class Book:
         self._file.flush()
 
 
+class Line:
+    """One kept connection that speaks as much HTTP as is needed here.
+
+    A full client costs ten times the CPU of this, and load, broker and store share what the machine has.
+    """
+
+    def __init__(self, url: str, bearer: str) -> None:
+        self._host, self._port = url.removeprefix("http://").split(":")
+        self._head = f"Host: {self._host}:{self._port}\r\nAuthorization: Bearer {bearer}\r\n"
+        self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
+
+    async def post(self, path: str, body: Answer, key: str) -> tuple[int, Answer]:
+        """Status and answer. Raises OSError, EOFError or TimeoutError if there was none."""
+        async with asyncio.timeout(ANSWER_S):
+            if self._streams is None:
+                self._streams = await asyncio.open_connection(self._host, int(self._port))
+            reader, writer = self._streams
+            raw = json.dumps(body).encode()
+            head = f"POST {path} HTTP/1.1\r\n{self._head}Idempotency-Key: {key}\r\nContent-Length: {len(raw)}\r\n\r\n"
+            writer.write(head.encode() + raw)
+            status, *headers = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").splitlines()
+            length = next(int(line.partition(":")[2]) for line in headers if line.lower().startswith("content-length"))
+            return int(status.split()[1]), json.loads(await reader.readexactly(length))
+
+    def close(self) -> None:
+        if self._streams is not None:
+            self._streams[1].close()
+        self._streams = None
+
+
 class Agent:
     """One identity; one call after the other."""
 
@@ -59,12 +87,7 @@ class Agent:
         self.lease_s: float = setup["lease_s"]
         self.random = random.Random(f"{setup['seed']} {name}")
         self._calls = 0
-        self._client = httpx2.AsyncClient(
-            base_url=setup["url"],
-            headers={"Authorization": f"Bearer {setup['agents'][name]}"},
-            timeout=ANSWER_S,
-            trust_env=False,
-        )
+        self._line = Line(setup["url"], setup["agents"][name])
 
     async def call(self, verb: str, body: dict[str, Any], expects: tuple[str, ...] = (), **facts: Any) -> Answer:
         """The answer, which is written down; {} if it was refused. Asked again for as long as nobody answers."""
@@ -73,26 +96,26 @@ class Agent:
         while True:
             sent = now_ms()
             try:
-                response = await self._client.post(f"/v1/{verb}", json=body, headers={"Idempotency-Key": key})
-            except httpx2.TransportError as error:
+                status, answer = await self._line.post(f"/v1/{verb}", body, key)
+            except (OSError, EOFError, TimeoutError) as error:
+                self._line.close()
                 self._note("unanswered", key, sent, verb=verb, why=type(error).__name__)
                 await asyncio.sleep(AGAIN_S)
                 continue
-            answer: Answer = response.json()
-            if response.is_success:
+            if status == 200:
                 self._note(verb if "handoff_id" in answer else "nothing", key, sent, **facts, **told(answer))
                 return answer
             refusal = {"verb": verb, "code": answer["code"], "sentence": answer["detail"], "expects": expects}
             self._note("refused", key, sent, **refusal, lease=facts.get("lease", ""))
-            if response.status_code != 503:
+            if status != 503:
                 return {}
             await asyncio.sleep(AGAIN_S)
 
     def _note(self, what: str, key: str, sent: int, **more: Any) -> None:
         self.book.write(what=what, agent=self.name, key=key, sent=sent, heard=now_ms(), **more)
 
-    async def close(self) -> None:
-        await self._client.aclose()
+    def close(self) -> None:
+        self._line.close()
 
 
 class Dropper(Agent):
@@ -224,7 +247,7 @@ async def main(setup: dict[str, Any]) -> None:
             task.cancel()
         await asyncio.gather(*working, return_exceptions=True)
         for agent in (*droppers, *workers):
-            await agent.close()
+            agent.close()
 
 
 if __name__ == "__main__":

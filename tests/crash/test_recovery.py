@@ -69,7 +69,7 @@ async def broker() -> AsyncIterator[Broker]:
 @pytest.fixture
 async def agents(broker: Broker) -> AsyncIterator[tuple[Agent, Agent]]:
     """One who drops off, one who picks up."""
-    bearers = await furnish(broker)
+    bearers = await furnish(broker, lease_s=300)
     async with _client(broker, bearers["dropper-1"]) as first, _client(broker, bearers["worker-1"]) as second:
         yield Agent(first), Agent(second)
 

@@ -445,3 +445,12 @@ async def test_a_holder_learns_of_a_withdrawal_at_its_next_extend(store: RedisSt
     await withdraw(store, picked.handoff.id)
 
     assert (await extend(store, picked.lease)).withdrawal_asked
+
+
+async def test_an_extend_heard_twice_tells_of_a_withdrawal_too(store: RedisStore, picked: PickedUp):
+    """The answer that was lost may be the one that would have told it."""
+    await withdraw(store, picked.handoff.id)
+    first = await extend(store, picked.lease, key="k")
+
+    assert await extend(store, picked.lease, key="k") == first
+    assert first.withdrawal_asked

@@ -8,7 +8,7 @@ import pytest
 from dropoff.core.lifecycle import LEASED
 from dropoff.core.store import DroppedOff, Stale
 from dropoff.storage.store import RedisStore
-from tests.look import Look
+from tests.look import Look, check_indexes
 from tests.world import (
     BOB,
     CAROL,
@@ -112,6 +112,17 @@ async def test_a_key_whose_handoff_has_another_holder_takes_new_work(store: Redi
     assert await store.pick_up(BOB, QUEUE, "k") is None
 
 
+async def test_a_key_does_not_show_a_later_lease_of_the_same_agent(store: RedisStore, clock: Clock):
+    """That one was asked for under another key; under this one there is nothing any more."""
+    await drop_off(store)
+    first = await pick_up(store, BOB, key="k")
+    clock.advance(LEASE_MS)
+    await store.lapse(first.handoff.id)
+    await pick_up(store, BOB, key="other")
+
+    assert await store.pick_up(BOB, QUEUE, "k") is None
+
+
 async def test_every_lease_has_a_higher_fence(store: RedisStore, clock: Clock):
     """Also within one millisecond, also when the clock goes back; a target outside can rely on it."""
     await drop_off(store)
@@ -159,3 +170,40 @@ async def test_an_index_entry_without_its_record_is_passed_over(store: RedisStor
 
     assert picked.handoff.id == kept.receipt.handoff_id
     assert await store.pick_up(CAROL, QUEUE, "k") is None
+
+
+async def test_an_index_entry_that_its_record_does_not_name_is_passed_over(store: RedisStore, look: Look):
+    """A handoff that stands in line twice is given out once, and nothing of it stays behind."""
+    dropped = await drop_off(store)
+    line = look.keys.of("ready", queue=QUEUE.name, version=QUEUE.version)
+    await look.client.xadd(line, {"id": dropped.receipt.handoff_id})
+    first = await pick_up(store)
+    await hand_back(store, first.lease, "release")
+
+    second = await pick_up(store)
+
+    assert second.waiting == 0
+    check_indexes(await look.everything(), QUEUE.name)
+
+
+async def test_an_index_entry_of_what_is_leased_is_passed_over(store: RedisStore, look: Look):
+    """Whatever the index says: the record is leased, and has one holder."""
+    dropped = await drop_off(store)
+    picked = await pick_up(store, BOB)
+    line = look.keys.of("ready", queue=QUEUE.name, version=QUEUE.version)
+    entry = await look.client.xadd(line, {"id": dropped.receipt.handoff_id})
+    await look.client.hset(look.keys.of("handoff", queue=QUEUE.name, id=picked.handoff.id), "entry", entry)
+
+    assert await store.pick_up(CAROL, QUEUE, "k") is None
+
+    assert await store.leases_of(BOB.agent) == (picked.lease,)
+    check_indexes(await look.everything(), QUEUE.name)
+
+
+async def test_a_pick_up_is_remembered_no_longer_than_its_lease(store: RedisStore, look: Look):
+    """Else each call that anybody ever made would stay in memory."""
+    await drop_off(store)
+    await pick_up(store, key="k")
+
+    [name] = [name for name in await look.everything() if name.startswith("picks:")]
+    assert 0 < await look.client.pttl(look.keys.base + name) <= LEASE_MS

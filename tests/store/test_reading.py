@@ -109,6 +109,25 @@ async def test_a_picker_is_counted_as_long_as_it_was_seen_lately(store: RedisSto
     assert (await store.figures([QUEUE.name]))[QUEUE.name].pickers == 0
 
 
+async def test_a_picker_seen_before_the_clock_went_back_is_not_counted_for_ever(store: RedisStore, clock: Clock):
+    await store.pick_up(BOB, QUEUE, "k")
+    clock.advance(-3_600_000)
+    await store.pick_up(BOB, QUEUE, "k")
+
+    clock.advance(300_001)
+
+    assert (await store.figures([QUEUE.name]))[QUEUE.name].pickers == 0
+
+
+async def test_a_picker_not_seen_for_an_hour_is_forgotten(store: RedisStore, look: Look, clock: Clock):
+    """Or every agent that ever asked would stay in memory."""
+    await store.pick_up(BOB, QUEUE, "k")
+    clock.advance(3_600_000)
+    await store.pick_up(CAROL, QUEUE, "k")
+
+    assert [agent for agent, _ in (await look.everything())["q:research:pickers"]] == [CAROL.agent]
+
+
 async def test_an_empty_queue_that_is_asked_again_and_again_writes_nothing(store: RedisStore, look: Look, clock: Clock):
     """Ten thousand waiting agents must not fill the disk."""
     await store.pick_up(BOB, QUEUE, "k")

@@ -123,7 +123,8 @@ local function asking() return caller .. ' ' .. fence .. ' ' .. request end
 local function heard_before(h)
   if h.asked ~= asking() then return nil end
   if h.asked_content ~= content then return refused('request_conflict', { 'handoff', h.id }) end
-  return answer('repeated', { 'attempts_max', h.attempts_max }, read_entry(h.asked_entry))
+  local facts = { 'attempts_max', h.attempts_max, 'withdrawal_asked', h.withdrawal_asked }
+  return answer('repeated', facts, read_entry(h.asked_entry))
 end
 local function remembered(change)
   change.asked, change.asked_content, change.asked_entry = asking(), content, ENTRY

@@ -1,6 +1,7 @@
 """What a caller's model sees: which tools, with which contracts inside, and how much of its memory that takes."""
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -161,7 +162,12 @@ TREE: dict[str, Any] = {
     "additionalProperties": False,
     "$defs": {
         "a/b c": {"type": "string", "minLength": 2},
-        "leaf": {"$anchor": "leaf", "type": "array", "items": {"$ref": "#/$defs/a~1b%20c"}},
+        "leaf": {
+            "$schema": "https://json-schema.org/draft/2020-12/schema",
+            "$anchor": "leaf",
+            "type": "array",
+            "items": {"$ref": "#/$defs/a~1b%20c"},
+        },
     },
     "definitions": {"odd": {"type": "integer", "not": {"multipleOf": 2}}},
 }
@@ -191,6 +197,14 @@ def test_a_schema_means_the_same_inside_of_a_tool(payload: dict[str, Any]) -> No
         inside["properties"] = {"payload": part.content if at == AT else {"anyOf": [False, part.content]}}
         jsonschema.Draft202012Validator.check_schema(inside)
         assert jsonschema.Draft202012Validator(inside).is_valid({"payload": payload}) == alone
+
+
+def test_what_may_stand_only_once_in_a_schema_stays_outside() -> None:
+    """Several queues may use one anchor, and a dialect is named at a root: strict clients refuse either inside."""
+    part = embedded(Schema.of("tree", 1, TREE), AT, "tree.")
+    written = json.dumps([part.content, part.definitions])
+    assert not {"$anchor", "$schema", "$id"} & set(re.findall(r'"(\$\w+)":', written))
+    assert '"$ref": "#/$defs/tree.a~1b%20c"' in written  # a reference is a URL: no space stands in it
 
 
 async def test_definitions_of_several_queues_do_not_meet(wire: Open, desk: Desk) -> None:
