@@ -5,7 +5,8 @@ one step of the store, which is all or nothing. What happens when a record was o
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Generator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any, Final, TypeVar
 
@@ -30,7 +31,7 @@ from dropoff.core.handoff import (
     queue_of,
 )
 from dropoff.core.lease import Lease
-from dropoff.core.lifecycle import FINAL, LEASED
+from dropoff.core.lifecycle import FINAL
 from dropoff.core.queue import Queue
 from dropoff.core.requests import Check, Complete, Describe, DropOff, Extend, HandBack, Outcome, PickUp, Withdraw
 from dropoff.core.store import (
@@ -45,6 +46,7 @@ from dropoff.core.store import (
 )
 from dropoff.errors import (
     ArgumentsInvalid,
+    BrokerUnavailable,
     HandoffUnknown,
     LeaseUnknown,
     PayloadInvalid,
@@ -98,15 +100,19 @@ class Broker:
             )
             return await self.store.drop_off(caller, queue, handoff)
 
-        return await self._decided(caller, decide)
+        with _repeatable(key):
+            return await self._decided(caller, decide)
 
     async def pick_up(self, caller: Caller, request: PickUp, key: str = "") -> PickedUp | None:
         """Lease the oldest waiting handoff to the caller; None if there is none, also after waiting.
 
         Called again with the same key while the lease goes on: the same lease.
         """
-        key = key or self._unique(16).hex()
-        names = await self._pickable(caller, request.queue)
+        with _repeatable(key):
+            return await self._picked_up(caller, request, key or self._unique(16).hex())
+
+    async def _picked_up(self, caller: Caller, request: PickUp, key: str) -> PickedUp | None:
+        names = await self._decided(caller, lambda caller: self._pickable(caller, request.queue))
         loop = asyncio.get_running_loop()
         ends = loop.time() + request.wait_seconds
         async with self.store.waiting_for_work(names) as place:  # before the first look, or a drop could slip between
@@ -236,8 +242,9 @@ class Broker:
         names = await self._pickable(caller, name)
         begin = self._unique(1)[0] % len(names)
         queues = await self.store.queues()
+        request = content_of(name, key)  # the same call, whichever of its queues it comes to first
         for queue in (*names[begin:], *names[:begin]):
-            picked = await self.store.pick_up(caller, queues[queue], key)
+            picked = await self.store.pick_up(caller, queues[queue], request)
             if picked:
                 return picked
         return None
@@ -254,17 +261,12 @@ class Broker:
     async def _result(self, caller: Caller, lease: Lease, request: Complete) -> bytes:
         """The result in its one encoding. Out of bounds it is refused, and the holder hears how long it may mend it."""
         try:
-            payload.bound(request.result, refusal=partial(ArgumentsInvalid, verb="complete_handoff"), root="result")
+            refusal = partial(ArgumentsInvalid, verb="complete_handoff")
+            payload.bound(request.result, refusal=refusal, root="result", what="Result")
         except ArgumentsInvalid as error:
-            held = await self._decided(caller, lambda caller: self._held(caller, lease))
-            raise ResultInvalid(problems=error.problems, lease_ends_ms=held.lease_ends_ms) from None
+            ends_ms = await self._decided(caller, lambda caller: self.store.lease_ends(caller, lease))
+            raise ResultInvalid(problems=error.problems, lease_ends_ms=ends_ms) from None
         return payload.canonical(request.result)
-
-    async def _held(self, caller: Caller, lease: Lease) -> Handoff:
-        handoff = await self.store.check(caller, lease.handoff_id, may_inspect=False)
-        if handoff.state != LEASED or handoff.holder != caller.agent or handoff.fence != lease.fence:
-            raise await self._no_lease(caller, lease.id)
-        return handoff
 
     async def _lease(self, caller: Caller, lease_id: str) -> Lease:
         lease = leases.parse(lease_id)
@@ -288,6 +290,17 @@ class Broker:
                 self._schemas.clear()
             self._schemas[queue.schema_hash] = known
         return known
+
+
+@contextmanager
+def _repeatable(key: str) -> Generator[None]:
+    """New work whose fate is unknown may be asked for again only under a request key; who brought none is told so."""
+    try:
+        yield
+    except BrokerUnavailable as error:
+        if key or error.stored == "nothing":
+            raise
+        raise BrokerUnavailable(stored="unknown", keyed=False) from error
 
 
 def _checkpoint(verb: str, checkpoint: dict[str, Any]) -> bytes:

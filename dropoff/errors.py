@@ -72,7 +72,8 @@ def named(names: Sequence[str], shown: int = NAMES_SHOWN) -> str:
 
 
 def size(amount: int) -> str:
-    return f"{amount} bytes" if amount < 1_000 else f"{amount / 1_000:,.0f} kB"
+    """To the byte: who is one byte over the limit must be able to see it."""
+    return f"{amount:,} bytes"
 
 
 def clock(time_ms: int) -> str:
@@ -288,8 +289,9 @@ class QueueFull(DropoffError):
 
 
 class Unauthenticated(DropoffError):
-    """One text for every cause, so that a stranger learns nothing from it."""
+    """The broker does not know who is calling."""
 
+    # One text for every cause, so that a stranger learns nothing from it.
     code = "unauthenticated"
     retry = "never"
     http_status = 401
@@ -317,10 +319,17 @@ class LeaseLost(DropoffError):
     ended_ago_ms: int
     now: str  # what became of the handoff, in words
     fence_now: int
+    handed_back: bool = False  # by the caller itself: perhaps by this very call, whose answer it has lost
 
     def sentence(self) -> str:
+        ago = f"{self.ended_ago_ms // 1_000} s ago"
+        if self.handed_back:
+            return (
+                f"You handed this back {ago} and the handoff {self.now}. Nothing more was changed. "
+                "Stop working on it; call pick_up for new work."
+            )
         return (
-            f"Your lease ended {self.ended_ago_ms // 1_000} s ago and the handoff {self.now}. "
+            f"Your lease ended {ago} and the handoff {self.now}. "
             "Nothing of this call was stored. Stop working on it; call pick_up for new work."
         )
 
@@ -461,7 +470,10 @@ class QueueExists(DropoffError):
 
     def sentence(self) -> str:
         differs = f" It differs in: {named(self.differs)}." if self.differs else ""
-        return f"Queue '{self.queue}' exists with other settings.{differs} Nothing was changed."
+        return (
+            f"Queue '{self.queue}' exists with other settings.{differs} Nothing was changed. "
+            "Settings stay as they were made in this release; use another name."
+        )
 
 
 @dataclass(eq=False, kw_only=True)
@@ -480,6 +492,21 @@ class AgentExists(DropoffError):
             f"Agent '{self.agent}' exists. Nothing was changed. Change its grants with: "
             "dropoff agent grant NAME GRANT, or choose another name."
         )
+
+
+@dataclass(eq=False, kw_only=True)
+class AgentRevoked(DropoffError):
+    """The agent is revoked, and stays so."""
+
+    code = "agent_revoked"
+    retry = "never"
+    http_status = 409
+    exit_code = 5
+
+    agent: str
+
+    def sentence(self) -> str:
+        return f"Agent '{self.agent}' is revoked; that is final. Nothing was changed. Make one under another name."
 
 
 @dataclass(eq=False, kw_only=True)
@@ -599,14 +626,15 @@ class BrokerUnavailable(DropoffError):
     exit_code = 8
 
     stored: Literal["nothing", "unknown"]
+    keyed: bool = True  # whether the call brought a request key, so that repeating it is safe
 
     def sentence(self) -> str:
         if self.stored == "nothing":
             return "The broker cannot reach its storage. Nothing was stored. Try again in a few seconds."
-        return (
-            "The broker lost its storage in the middle of this call. It is not known whether this was stored. "
-            "Repeat the same call; it will not happen twice."
-        )
+        lost = "The broker lost its storage in the middle of this call. It is not known whether this was stored"
+        if self.keyed:
+            return f"{lost}. Repeat the same call; it will not happen twice."
+        return f"{lost}, and without a request key a repeated call may do it twice. Repeat it only if that is harmless."
 
 
 @dataclass(eq=False, kw_only=True)
@@ -624,6 +652,22 @@ class InternalError(DropoffError):
         return (
             f"The broker failed inside (id {self.id}; its log says more). It is not known whether this was stored. "
             "Tell your operator."
+        )
+
+
+@dataclass(eq=False, kw_only=True)
+class ChangingNow(DropoffError):
+    """The caller's record or the queue changed twice while this was decided."""
+
+    code = "broker_unavailable"
+    retry = "later"
+    http_status = 503
+    exit_code = 8
+
+    def sentence(self) -> str:
+        return (
+            "Your grants or the queue's settings are being changed at this very moment. Nothing was stored. "
+            "Try again in a few seconds."
         )
 
 

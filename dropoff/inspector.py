@@ -9,7 +9,7 @@ import msgspec
 
 from dropoff.core import policy
 from dropoff.core.caller import Caller, Principal
-from dropoff.core.deciding import current
+from dropoff.core.deciding import current, decided
 from dropoff.core.handoff import AgentName, Handoff, HandoffId, queue_of
 from dropoff.core.lease import Lease
 from dropoff.core.ledger import Entry
@@ -89,7 +89,8 @@ class Inspector:
         queue = queue_of(handoff_id)
         if queue is None or not policy.may(caller, "inspect", queue):
             raise HandoffUnknown(handoff_id=handoff_id)
-        handoff = await self.store.check(caller, HandoffId(handoff_id), may_inspect=True)
+        wanted = HandoffId(handoff_id)
+        handoff = await decided(self.store, caller, lambda caller: self.store.check(caller, wanted, may_inspect=True))
         return handoff, await self.store.entries(handoff_id=handoff_id, at_most=1_000)
 
     async def agents(self, caller: Caller) -> tuple[Principal, ...]:

@@ -5,7 +5,8 @@ would change nothing succeeds and changes nothing, so that a set-up can be appli
 """
 
 from collections.abc import Awaitable, Callable, Iterable
-from typing import Any, TypeVar
+from contextlib import suppress
+from typing import Any, Final, TypeVar
 
 import msgspec
 
@@ -14,21 +15,25 @@ from dropoff.contracts.schema import hash_of, split_ref
 from dropoff.core import credential, limits, payload, policy
 from dropoff.core.caller import RESERVED, Caller, Principal, caller_upkeep
 from dropoff.core.deciding import current, decided
+from dropoff.core.grant import Grant, parse
 from dropoff.core.handoff import NAME, AgentName, QueueName
-from dropoff.core.policy import Grant
 from dropoff.core.queue import Queue
-from dropoff.core.store import Store, StoredSchema
+from dropoff.core.store import Stale, Store, StoredSchema
 from dropoff.errors import (
     AgentExists,
+    AgentRevoked,
     AgentUnknown,
     ArgumentsInvalid,
+    NotAllowed,
     Problem,
     SchemaUnknown,
 )
 
 T = TypeVar("T")
 
-OPERATOR = AgentName("operator")  # the one that the first start makes
+OPERATOR: Final = AgentName("operator")  # the one that the first start makes
+OPERATOR_TRIES: Final = 5
+NAME_RULE: Final = "a-z 0-9 . _ - (at most 64), beginning and ending with a letter or digit"
 
 
 class NewQueue(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -59,12 +64,14 @@ class Operations:
 
     async def push_schema(self, caller: Caller, name: str, content: Any) -> tuple[StoredSchema, bool]:
         """Register content as the next version of this schema; the same content again is the version it has."""
-        _require_name("name", name, "dropoff schema push")
-        lint.require(name, content)
-        encoded = payload.canonical(content)
-        return await self._done(
-            caller, "register schemas", lambda caller: self.store.put_schema(caller, name, hash_of(encoded), encoded)
-        )
+
+        async def push(caller: Caller) -> tuple[StoredSchema, bool]:
+            _require_name("name", name, "dropoff schema push")
+            lint.require(name, content)  # costs up to seconds, so after the question who is asking
+            encoded = payload.canonical(content)
+            return await self.store.put_schema(caller, name, hash_of(encoded), encoded)
+
+        return await self._done(caller, "register schemas", push)
 
     async def add_queue(self, caller: Caller, new: NewQueue) -> Queue:
         """Make the queue; the same again is the same queue, other settings are `QueueExists`."""
@@ -89,14 +96,13 @@ class Operations:
 
     async def add_agent(self, caller: Caller, name: str, grants: Iterable[str]) -> MadeAgent:
         """Make an agent with a new long bearer, which is returned once and never kept."""
-        _require_name("name", name, "dropoff agent add")
-        if name in RESERVED:
-            raise _invalid("dropoff agent add", "name", f"'{name}' is reserved", expected="another name")
-        parsed = _grants(grants)
         bearer = credential.bearer(self._unique(credential.BEARER_BYTES))
-        principal = Principal(agent=AgentName(name), grants=parsed, bearers=(credential.hash_of(bearer),))
 
         async def add(caller: Caller) -> Principal:
+            _require_name("name", name, "dropoff agent add")
+            if name in RESERVED:
+                raise _invalid("dropoff agent add", "name", f"'{name}' is reserved", expected="another name")
+            principal = Principal(agent=AgentName(name), grants=_grants(grants), bearers=(credential.hash_of(bearer),))
             if await self.store.principal(principal.agent, fresh=True):
                 raise AgentExists(agent=name)
             return await self.store.put_principal(caller, principal)
@@ -104,14 +110,16 @@ class Operations:
         return MadeAgent(principal=await self._done(caller, "add agents", add), bearer=bearer)
 
     async def grant(self, caller: Caller, name: str, grants: Iterable[str]) -> Principal:
-        added = _grants(grants)
-        return await self._changed(
-            caller, name, lambda known: {"grants": (*known.grants, *_without(added, known.grants))}
-        )
+
+        def change(known: Principal) -> dict[str, Any]:
+            if known.standing == "revoked":
+                raise AgentRevoked(agent=name)
+            return {"grants": (*known.grants, *_without(_grants(grants), known.grants))}
+
+        return await self._changed(caller, name, change)
 
     async def ungrant(self, caller: Caller, name: str, grants: Iterable[str]) -> Principal:
-        taken = _grants(grants)
-        return await self._changed(caller, name, lambda known: {"grants": _without(known.grants, taken)})
+        return await self._changed(caller, name, lambda known: {"grants": _without(known.grants, _grants(grants))})
 
     async def revoke(self, caller: Caller, name: str, reason: str = "") -> Principal:
         """End the agent's authority: in force, for the very next step of anybody, on return."""
@@ -119,15 +127,17 @@ class Operations:
 
     async def ensure_operator(self, bearer: str) -> Principal:
         """The operator whose credential lies in the data folder: made at the first start, found at the next."""
-        hashed = credential.hash_of(bearer)
-        known = await self.store.principal(OPERATOR, fresh=True)
-        if known is not None and hashed in known.bearers:
+        for _ in range(OPERATOR_TRIES - 1):
+            with suppress(Stale):  # another broker, with a data folder of its own, does the same at this moment
+                return await self._operator_with(credential.hash_of(bearer))
+        return await self._operator_with(credential.hash_of(bearer))
+
+    async def _operator_with(self, bearer_hash: str) -> Principal:
+        known = await self.store.principal(OPERATOR, fresh=True) or Principal(agent=OPERATOR, grants=(Grant("admin"),))
+        if bearer_hash in known.bearers:
             return known
-        bearers = (*(known.bearers if known else ()), hashed)
-        principal = msgspec.structs.replace(
-            known or Principal(agent=OPERATOR, grants=(Grant("admin"),)), bearers=bearers
-        )
-        return await self.store.put_principal(caller_upkeep(), principal)
+        changed = msgspec.structs.replace(known, bearers=(*known.bearers, bearer_hash))
+        return await self.store.put_principal(caller_upkeep(), changed)
 
     # ---- how an act is done -------------------------------------------------------------------------------------
 
@@ -139,9 +149,19 @@ class Operations:
             if known is None:
                 raise AgentUnknown(agent=name)
             changed = msgspec.structs.replace(known, **change(known))
-            return known if changed == known else await self.store.put_principal(caller, changed)
+            if changed == known:  # said again: somebody may have died between the record and the gate
+                await self.store.gate(caller, known.agent, known.rev, known.standing, known.reason)
+                return known
+            if _governs(known) and not _governs(changed):
+                await self._require_another_admin(caller, known)
+            return await self.store.put_principal(caller, changed)
 
         return await self._done(caller, "change agents", act)
+
+    async def _require_another_admin(self, caller: Caller, last: Principal) -> None:
+        """An installation that nobody governs could never be governed again."""
+        if not any(_governs(other) for other in await self.store.principals() if other.agent != last.agent):
+            raise NotAllowed(agent=caller.agent, doing=f"end the authority of '{last.agent}', the last admin")
 
     async def _done(self, caller: Caller, doing: str, act: Callable[[Caller], Awaitable[T]]) -> T:
         """The act in the operator's name, who must be an admin by the gate's word of now: an act that finds nothing to
@@ -169,8 +189,12 @@ class Operations:
         raise SchemaUnknown(schema=ref, known=tuple(known))
 
 
+def _governs(principal: Principal) -> bool:
+    return principal.standing == "active" and any(grant.act == "admin" for grant in principal.grants)
+
+
 def _grants(texts: Iterable[str]) -> tuple[Grant, ...]:
-    parsed = [policy.parse(text) for text in texts]
+    parsed = [parse(text) for text in texts]
     problems = tuple(problem for problem in parsed if isinstance(problem, Problem))
     if problems:
         raise ArgumentsInvalid(verb="dropoff agent", problems=problems)
@@ -187,8 +211,8 @@ def _require_name(path: str, name: str, verb: str) -> None:
         raise _invalid(
             verb,
             path,
-            f"'{name[:80]}' is no name",
-            expected="a-z 0-9 . _ - (at most 64), beginning with a letter or digit",
+            f"'{name[:80]}' is no name ({NAME_RULE})",
+            expected=NAME_RULE,
         )
 
 

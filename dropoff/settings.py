@@ -14,7 +14,7 @@ import msgspec
 
 from dropoff.core import places
 
-LOOPBACK: Final = ("127.0.0.1", "localhost", "[::1]")
+LOOPBACK: Final = ("127.0.0.1", "localhost", "::1")
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -31,7 +31,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     def hosts(self) -> tuple[str, ...]:
         """Every Host that is answered. A web page that rebinds its name to 127.0.0.1 brings its own name, and fails."""
         own = () if self.host in ("0.0.0.0", "::") else (self.host,)  # noqa: S104  # compared, not bound
-        return tuple(dict.fromkeys(f"{name}:*" for name in (*LOOPBACK, *own))) + self.allowed_hosts
+        return tuple(dict.fromkeys(f"{in_url(name)}:*" for name in (*LOOPBACK, *own))) + self.allowed_hosts
+
+
+def in_url(host: str) -> str:
+    """The address as it stands in a URL and in `Host`: brackets around IPv6, whose colons would look like a port."""
+    return f"[{host}]" if ":" in host else host
 
 
 def settings(given: Mapping[str, Any], environ: Mapping[str, str] = os.environ) -> Settings:

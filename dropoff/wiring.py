@@ -31,12 +31,13 @@ from dropoff.errors import StoreRefused
 from dropoff.identity.callers import Callers
 from dropoff.inspector import Inspector
 from dropoff.operations import Operations
-from dropoff.settings import Settings
+from dropoff.settings import Settings, in_url
 from dropoff.storage.connection import Source, check_url, without_secret
 from dropoff.storage.embedded import EmbeddedStore
 from dropoff.storage.store import RedisStore
 from dropoff.upkeep.rounds import Rounds
 
+STOPPING: Final = ("SIGINT", "SIGTERM", "SIGHUP")  # Ctrl-C, an orderly stop, a closed terminal (none on Windows)
 FINISH_S: Final = 10  # what has begun gets this long; a step takes milliseconds, so this is for large answers
 
 
@@ -73,7 +74,7 @@ class Server(uvicorn.Server):
 
 
 async def serve(settings: Settings, started: Callable[[Started], Awaitable[None]]) -> None:
-    """Serve until SIGINT or SIGTERM. Raises `PortTakenError` or `StoreRefused` before anything is served.
+    """Serve until SIGINT, SIGTERM or SIGHUP. Raises `PortTakenError` or `StoreRefused` before anything is served.
 
     `started` is called once requests are answered; when it raises, the broker is taken down and the error is raised on.
     """
@@ -182,7 +183,9 @@ def _private_folder(data: Path) -> None:
 
 def _listening(settings: Settings) -> socket.socket:
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
+    # asyncio turns Nagle's delay off only where a socket says that it is TCP; else each answer after the first of a
+    # connection waits 40 ms for the client's acknowledgement.
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((settings.host, settings.port))
@@ -213,8 +216,9 @@ def _leave_signals_to(server: Server) -> None:
     def stop(signum: int, frame: FrameType | None) -> None:
         server.should_exit = True
 
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, stop)
+    for name in STOPPING:
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), stop)
 
 
 async def _serves(server: Server, serving: "asyncio.Task[None]") -> None:
@@ -230,7 +234,7 @@ async def _told(
     settings: Settings, listener: socket.socket, house: House, what_store: tuple[str, Durability]
 ) -> Started:
     port = listener.getsockname()[1]
-    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    host = in_url(settings.host)
     store, durability = what_store
     return Started(
         url=f"http://{host}:{port}",

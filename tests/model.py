@@ -90,7 +90,7 @@ class Model:
         self.ledger: list[Entry] = []
         self.kept: dict[HandoffId, Kept] = {}
         self._line: list[HandoffId] = []  # who waits, in all queues, in the order in which they began to
-        self._picks: dict[tuple[AgentName, QueueName, str], Lease] = {}
+        self._picks: dict[tuple[AgentName, str], Lease] = {}
         self._pickers: dict[tuple[QueueName, AgentName], int] = {}
         self._per_minute: Counter[tuple[QueueName, int, str]] = Counter()
         self._gate: dict[AgentName, tuple[int, str]] = {}
@@ -110,7 +110,8 @@ class Model:
         settings = self._queues.get(queue.name)
         if settings is None or settings.rev != queue.rev:
             raise Stale
-        if len(self._waiting(queue.name)) >= settings.waiting_max:
+        there = [one.handoff.state for one in self.kept.values() if one.handoff.queue == queue.name]
+        if there.count(WAITING) + there.count(SCHEDULED) >= settings.waiting_max:
             raise QueueFull(queue=queue.name, waiting_max=settings.waiting_max)
         record = Handoff(
             id=handoff.id,
@@ -142,7 +143,7 @@ class Model:
 
     async def pick_up(self, caller: Caller, queue: Queue, request: str) -> PickedUp | None:
         self._pass(caller)
-        before = self._picks.get((caller.agent, queue.name, request))
+        before = self._picks.get((caller.agent, request))
         if before and self._holds(caller, before):
             return self._picked_up(self.kept[before.handoff_id], repeated=True)
         if queue.name not in self._queues:
@@ -166,7 +167,7 @@ class Model:
             deliveries=kept.handoff.deliveries + 1,
             progress="",
         )
-        self._picks[caller.agent, queue.name, request] = Lease(kept.handoff.id, kept.handoff.fence)
+        self._picks[caller.agent, request] = Lease(kept.handoff.id, kept.handoff.fence)
         return self._picked_up(kept, repeated=False)
 
     def _picked_up(self, kept: Kept, *, repeated: bool) -> PickedUp:
@@ -193,7 +194,7 @@ class Model:
                 LEASED,
                 caller,
                 lease_ends_ms=min(term_ends_ms, kept.leased_ms + limits.LEASE_MS_MAX),
-                progress=progress,
+                progress=progress or kept.handoff.progress,
                 checkpoint=checkpoint or kept.handoff.checkpoint,
             )
             self._remember(kept, caller, lease, request, content, entry)
@@ -455,31 +456,39 @@ class Model:
         if not kept or ended is None:
             held = tuple(self.leases_now(caller.agent))
             raise LeaseUnknown(lease_id=lease.id, held=held)
-        ended_ms, settled_it = ended
-        if settled_it:
+        ended_ms, how = ended
+        if how == "settled":
             raise AlreadySettled(handoff_id=lease.handoff_id, state=kept.handoff.state, at_ms=kept.handoff.ended_ms)
         state = kept.handoff.state
         raise LeaseLost(
             ended_ago_ms=self._now - ended_ms,
-            now="was given to another agent" if state == LEASED else f"is {state}",
+            now=f"was picked up again {self._by_whom(kept, caller)}" if state == LEASED else f"is {state}",
             fence_now=kept.handoff.fence,
+            handed_back=how in ("release", "retry"),
         )
+
+    def _by_whom(self, kept: Kept, caller: Caller) -> str:
+        return "by you under a newer lease" if kept.handoff.holder == caller.agent else "by another agent"
+
+    async def lease_ends(self, caller: Caller, lease: Lease) -> int:
+        self._pass(caller)
+        return self._leased_to(caller, lease).handoff.lease_ends_ms
 
     def leases_now(self, agent: AgentName) -> list[str]:
         held = [one.handoff for one in self.kept.values() if one.handoff.state == LEASED]
         mine = sorted((handoff.fence, handoff.id) for handoff in held if handoff.holder == agent)
         return [Lease(id, fence).id for fence, id in mine]
 
-    def _ended_lease(self, kept: Kept, caller: Caller, lease: Lease) -> tuple[int, bool] | None:
-        """When a lease that was the caller's ended, and whether the caller itself gave the handoff its outcome.
+    def _ended_lease(self, kept: Kept, caller: Caller, lease: Lease) -> tuple[int, str] | None:
+        """When a lease that was the caller's ended, and by which verb; "settled" if the caller gave the outcome.
 
         The record remembers the last holder and the last three that came to no outcome; who was before is a stranger.
         """
         now, last = kept.handoff, kept.entries[-1]
         if now.state in FINAL and self._is(kept, caller, lease) and (last.actor, last.from_) == (caller.agent, LEASED):
-            return now.ended_ms, True
+            return now.ended_ms, "settled"
         remembered = [one for one in now.attempts if (one.agent, one.fence) == (caller.agent, str(lease.fence))]
-        return (int(remembered[0].at_ms), False) if remembered else None
+        return (int(remembered[0].at_ms), remembered[0].outcome) if remembered else None
 
     def _after_lease(self, handoff: Handoff, failures: int, onward: State) -> State:
         """Where a handoff goes whose lease ended without an outcome."""
@@ -499,7 +508,9 @@ class Model:
             agent=before.holder, outcome=verb, reason=reason, fence=str(before.fence), at_ms=str(self._now)
         )
         attempts = (*before.attempts, attempt)[-limits.ATTEMPTS_KEPT :]
-        if to in FINAL:
+        if to == DEAD and not reason:
+            reason = "handed out too often"
+        if to in (DEAD, REJECTED):
             change["reason"] = reason
         return self._move(kept, verb, to, by, reason, failures=failures, attempts=attempts, **change)
 

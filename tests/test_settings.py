@@ -20,6 +20,7 @@ def test_by_default_only_loopback_names_are_answered():
 
 def test_a_bound_address_is_answered_under_its_name_but_all_addresses_are_no_name():
     assert "192.0.2.7:*" in settings({"host": "192.0.2.7"}, {}).hosts
+    assert "[2001:db8::7]:*" in settings({"host": "2001:db8::7"}, {}).hosts
     assert settings({"host": "0.0.0.0"}, {}).hosts == settings({}, {}).hosts
 
 

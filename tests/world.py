@@ -15,9 +15,9 @@ import msgspec
 import pytest
 
 from dropoff.core.caller import Caller, Principal, Revision, caller_upkeep
+from dropoff.core.grant import Grant
 from dropoff.core.handoff import AgentName, HandoffId, NewHandoff, QueueName, content_of, derived_id, digest_of, new_id
 from dropoff.core.lease import Lease
-from dropoff.core.policy import Grant
 from dropoff.core.queue import Queue
 from dropoff.core.store import (
     Completed,

@@ -13,6 +13,7 @@ from typing import Protocol
 import click
 
 from dropoff.core import places
+from dropoff.core.handoff import NAME
 
 
 class Keep(Protocol):
@@ -34,6 +35,12 @@ class FileThere(click.ClickException):
 
 
 def path_for(data: Path, agent: str) -> Path:
+    """Inside the data folder, whatever somebody calls an agent."""
+    if not NAME.match(agent):
+        raise click.UsageError(
+            f"'{agent[:80]}' is no name. A name is made of a-z 0-9 . _ - (at most 64), "
+            "and begins and ends with a letter or digit."
+        )
     return data / places.AGENTS_FOLDER / f"{agent}.bearer"
 
 

@@ -14,7 +14,7 @@ from dropoff.core.lifecycle import ABSENT, STATES
 STATES_SHOWN: Final = [state for state in STATES if state != ABSENT]
 
 COLUMNS = [
-    Column("HANDOFF"),
+    Column("HANDOFF", whole=True),
     Column("STATE"),
     Column("FROM"),
     Column("HOLDER"),
@@ -63,11 +63,10 @@ def show(session: Session, handoff_id: str) -> None:
 
 
 LEDGER_COLUMNS = [
-    Column("ENTRY"),
-    Column("AT"),
+    Column("AT", whole=True),
     Column("STEP"),
     Column("ACTOR"),
-    Column("HANDOFF"),
+    Column("WHAT", whole=True),
     Column("FROM"),
     Column("TO"),
     Column("REASON"),
@@ -75,9 +74,10 @@ LEDGER_COLUMNS = [
 
 
 def entry_cells(entry: Answer) -> list[str]:
-    about = entry.get("handoff") or entry.get("agent") or entry.get("queue") or entry.get("schema", "")
+    """For people: what JSON says besides (the entry's id, whole hashes) would push off what one looks for."""
+    about = entry.get("handoff") or entry.get("agent") or entry.get("queue") or entry.get("schema", "")[:12]
     change = (entry.get("from", ""), entry.get("to") or entry.get("standing", ""))
-    return [entry["id"], iso(entry["at"]), entry["step"], entry["actor"], about, *change, entry.get("reason", "")]
+    return [iso(entry["at"]), entry["step"], entry["actor"], about, *change, entry.get("reason", "")]
 
 
 def _is_fact(value: Any) -> bool:

@@ -14,7 +14,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 from dropoff.cli import times
-from dropoff.cli.setup_file import OPERATOR, AgentWanted, QueueWanted, SchemaWanted, SetUp
+from dropoff.cli.setup_file import AgentWanted, QueueWanted, SchemaWanted, SetUp
+from dropoff.operations import OPERATOR
 
 Kind = Literal["schema", "queue", "agent"]
 Doing = Literal["make", "grant", "ungrant", "nothing"]

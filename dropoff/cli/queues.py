@@ -10,7 +10,7 @@ from dropoff.cli.session import Group, Session, pass_session
 from dropoff.cli.shown import Column
 from dropoff.cli.times import DURATION, age, length
 
-NONE_YET = "No queues yet. dropoff queue add NAME --schema SCHEMA, or dropoff init for a starter."
+NONE_YET = "No queues that you may inspect. dropoff queue add NAME --schema SCHEMA, or dropoff init for a starter."
 
 COLUMNS = [
     Column("QUEUE"),

@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from dropoff.settings import Settings
     from dropoff.wiring import Started
 
-LOOPBACK: Final = ("127.0.0.1", "localhost", "::1")
-
 DURABLE: Final = {
     "fsynced": "fsync before every receipt",
     "memory": "receipts say 'memory': what it has not written to disk is lost when it dies",
@@ -85,7 +83,7 @@ def _serve(session: Session, host: str, port: int, store: str | None, *, with_de
     from dropoff import settings, wiring
 
     logging.basicConfig(level=logging.INFO if session.verbose else logging.WARNING, format="%(levelname)s %(message)s")
-    if host not in LOOPBACK:
+    if host not in settings.LOOPBACK:
         _warn_of(session, host)
 
     told = settings.settings({"data": session.data_folder, "host": host, "port": port, "store": store})

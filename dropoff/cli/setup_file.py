@@ -20,12 +20,12 @@ from dropoff.cli import later, times
 from dropoff.cli.given import bytes_of_file
 from dropoff.contracts import lint
 from dropoff.contracts.schema import hash_of, split_ref
-from dropoff.core import limits, payload, policy
+from dropoff.core import limits, payload
 from dropoff.core.caller import RESERVED
+from dropoff.core.grant import parse
 from dropoff.core.handoff import NAME
 from dropoff.errors import ArgumentsInvalid, Problem
-
-OPERATOR: Final = "operator"  # the one that the first start makes
+from dropoff.operations import OPERATOR
 
 _VERSIONED: Final = re.compile(r"(?P<name>[^@]+)@(?P<version>[1-9][0-9]{0,8})\.json\Z")
 
@@ -85,6 +85,8 @@ def read(path: Path) -> SetUp:
         content = tomllib.loads(bytes_of_file(path).decode())
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise FileRefused(path, [str(error)]) from error
+    except RecursionError:
+        raise FileRefused(path, ["nested too deeply to be read"]) from None
     _refuse_later(content)
     problems = list(_shape_problems(content))
     if problems:
@@ -111,12 +113,16 @@ def _refuse_later(content: Mapping[str, Any]) -> None:
                 raise later.Later(f"[{section}.{name}] {key}", later.TOML[section][key])
 
 
-def _tables(content: Mapping[str, Any], section: str) -> Iterator[tuple[str, dict[str, Any]]]:
+def _section(content: Mapping[str, Any], section: str) -> dict[str, Any]:
+    """The section, or nothing where it is missing or no table; that it is none is said elsewhere."""
     found = content.get(section)
-    if isinstance(found, dict):
-        for name, table in cast("dict[str, Any]", found).items():
-            if isinstance(table, dict):
-                yield name, cast("dict[str, Any]", table)
+    return cast("dict[str, Any]", found) if isinstance(found, dict) else {}
+
+
+def _tables(content: Mapping[str, Any], section: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    for name, table in _section(content, section).items():
+        if isinstance(table, dict):
+            yield name, cast("dict[str, Any]", table)
 
 
 def _shape_problems(content: Mapping[str, Any]) -> Iterator[str]:
@@ -126,11 +132,11 @@ def _shape_problems(content: Mapping[str, Any]) -> Iterator[str]:
             yield f"[{section}]: unknown{_meant(section, ['schemas', *KEYS])}"
         elif not isinstance(found, dict):
             yield f"{section}: not a table"
-    for name, file in cast("dict[str, Any]", content.get("schemas") or {}).items():
+    for name, file in _section(content, "schemas").items():
         if not isinstance(file, str):
             yield f"schemas.{name}: not the path of a file"
     for section, keys in KEYS.items():
-        named = cast("dict[str, Any]", content.get(section) or {})
+        named = _section(content, section)
         yield from (f"{section}.{name}: not a table" for name, table in named.items() if not isinstance(table, dict))
         for name, table in _tables(content, section):
             yield from _key_problems(f"{section}.{name}", table, keys)
@@ -163,13 +169,14 @@ def _value_problems(content: Mapping[str, Any]) -> Iterator[str]:
     for section in ("schemas", "queues", "agents"):
         for name in content.get(section, {}):
             if not NAME.match(name):
-                yield f"{section}.{name}: no name; use a-z 0-9 . _ - (at most 64), beginning with a letter or digit"
+                use = "use a-z 0-9 . _ - (at most 64), beginning and ending with a letter or digit"
+                yield f"{section}.{name}: no name; {use}"
     for name, table in _tables(content, "queues"):
         yield from _queue_problems(f"queues.{name}", table)
     for name, table in _tables(content, "agents"):
         if name in RESERVED or name == OPERATOR:
             yield f"agents.{name}: the broker's own; leave it out of the file"
-        for grant in map(policy.parse, table.get("grants", [])):
+        for grant in map(parse, table.get("grants", [])):
             if isinstance(grant, Problem):
                 yield f"agents.{name}.grants: {grant.problem} (expected {grant.expected})"
 
@@ -228,5 +235,5 @@ def _lease(table: dict[str, Any]) -> int | None:
 
 def _agent(name: str, table: dict[str, Any]) -> AgentWanted:
     """Grants as the broker writes them, so that the two can be compared."""
-    parsed = [policy.parse(text) for text in table.get("grants", [])]
+    parsed = [parse(text) for text in table.get("grants", [])]
     return AgentWanted(name, tuple(dict.fromkeys(str(grant) for grant in parsed)))

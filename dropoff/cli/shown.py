@@ -23,10 +23,11 @@ WIDTH_IN_A_PIPE: Final = 400  # nobody folds lines there, and half a name is no 
 
 
 class Column(NamedTuple):
-    """A column of a table: its title, and on which side its cells stand."""
+    """A column of a table: its title, on which side its cells stand, and whether they are copied, so never broken."""
 
     title: str
     right: bool = False
+    whole: bool = False
 
 
 def harmless(text: str) -> str:
@@ -111,7 +112,8 @@ class Shown:
 
         table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
         for column in columns:
-            table.add_column(column.title, justify="right" if column.right else "left", overflow="fold")
+            justify = "right" if column.right else "left"
+            table.add_column(column.title, justify=justify, overflow="fold", no_wrap=column.whole)
         for row in rows:
             # Text, not markup: a note that says [red] is a note that says [red].
             table.add_row(*(Text(in_one_line(cell), style="yellow" if cell.startswith("! ") else "") for cell in row))

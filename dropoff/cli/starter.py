@@ -9,9 +9,9 @@ from typing import Final
 
 import click
 
-import dropoff
 from dropoff.cli.session import Command, Session, pass_session
 from dropoff.cli.shown import Row
+from dropoff.demo import shipped
 
 TEMPLATES: Final = Path(__file__).parent / "templates"
 DATA: Final = "@DATA@"
@@ -38,21 +38,13 @@ def init(session: Session) -> None:
 
 def files(data: Path) -> dict[str, str]:
     """The starter: path and content of each file."""
-    payloads = _schemas() / "payloads"
     return {
         "dropoff.toml": _template("dropoff.toml", data),
-        "schemas/brief@1.json": (payloads / "brief@1.json").read_text(encoding="utf-8"),
-        "schemas/draft@1.json": (payloads / "draft@1.json").read_text(encoding="utf-8"),
+        "schemas/brief@1.json": shipped.payload_schema("brief@1.json").decode(),
+        "schemas/draft@1.json": shipped.payload_schema("draft@1.json").decode(),
         "researcher.py": _template("researcher.py.txt", data),
         "writer.py": _template("writer.py.txt", data),
     }
-
-
-def _schemas() -> Path:
-    """`schemas/`: inside of the package where it is installed, beside it in a checkout."""
-    package = Path(dropoff.__file__).parent
-    installed = package / "_schemas"
-    return installed if installed.is_dir() else package.parent / "schemas"
 
 
 def _template(name: str, data: Path) -> str:

@@ -22,13 +22,13 @@ NOTHING_TO_PICK_UP = 7
 @click.option("--delay", type=DURATION, default=0, help="Nobody gets it before this time has passed: 90s, 5m, 2h.")
 @pass_session
 def drop(session: Session, queue: str, payload: str | None, note: str, delay: int) -> None:
-    r"""Drop off one unit of work into QUEUE.
+    """Drop off one unit of work into QUEUE.
 
     \b
     dropoff drop research '{"topic": "heat pumps", "audience": "exec"}'
     dropoff drop research @brief.json --note "for Monday"
     echo '{…}' | dropoff drop research
-    """
+    """  # noqa: D301  # click wants the character itself
     work = json_of(payload, root="payload", verb="drop")
     arguments = {"queue": queue, "note": note, "delay_seconds": delay, "payload": work}
     answer = session.broker.call("drop_off", arguments)
@@ -108,7 +108,8 @@ def _say_dropped(session: Session, answer: Answer) -> None:
     shown = session.shown
     if shown.for_people:
         shown.text(answer["handoff_id"])
-        shown.say(f"Waits in '{answer['queue']}', {answer.get('ahead_of_it', 0)} ahead of it.")
+        when = "Scheduled for" if answer.get("scheduled") else f"{answer.get('ahead_of_it', 0)} ahead of it in"
+        shown.say(f"{when} '{answer['queue']}'.")
     else:
         shown.data(answer)
     if "warning" in answer:

@@ -25,6 +25,7 @@ from dropoff.core import places
 
 PATIENCE_S: Final = 5.0  # a broker that restarts is back within two or three
 ANSWER_S: Final = 30.0  # beside what a call waits for: the broker itself gives its store 10 s, twice
+NOTHING_DONE: Final = b"Nothing was stored"  # what an answer says that is sure of it
 PAUSE_S: Final = 0.05
 PAUSE_S_MAX: Final = 1.0
 
@@ -142,9 +143,10 @@ class Connection:
         """The first answer that is one; the last one that is none, when the patience is over."""
         loop = asyncio.get_running_loop()
         ends = loop.time() + self._patience_s
-        pause_s, sent = PAUSE_S, False
+        pause_s, sent, doubt = PAUSE_S, False, False
         while True:
             answer, failure = None, None
+            doubt = doubt or sent  # an earlier try may have done it, whatever this one hears
             try:
                 answer = await send()
             except httpx2.TransportError as error:
@@ -153,10 +155,12 @@ class Connection:
             if answer is not None and (answer.status_code not in GATEWAY or again == "unsent"):
                 return answer
             over = loop.time() + pause_s > ends or (again == "unsent" and sent)
-            if over and answer is not None:
+            if over and answer is not None and not doubt:
                 return answer
             if over:
-                raise BrokerUnreachable(url=self.url, why=_why(failure), sent=sent) from failure
+                why = _why(failure) if answer is None else f"it answers {answer.status_code}"
+                raise BrokerUnreachable(url=self.url, why=why, sent=sent or doubt) from failure
+            doubt = doubt or (answer is not None and NOTHING_DONE not in answer.content)
             await asyncio.sleep(pause_s * random.uniform(0.5, 1.0))
             pause_s = min(pause_s * 2, PAUSE_S_MAX)
 

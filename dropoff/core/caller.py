@@ -10,8 +10,8 @@ from typing import Final, Literal, NewType
 import msgspec
 
 from dropoff.core import credential
+from dropoff.core.grant import Grant
 from dropoff.core.handoff import AgentName
-from dropoff.core.policy import Grant
 from dropoff.errors import Unauthenticated
 
 Revision = NewType("Revision", str)  # a number that rises; text, because Lua prints large numbers wrongly

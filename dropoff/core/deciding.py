@@ -1,7 +1,7 @@
 """How a decision meets the store's newest word.
 
 Decisions are made from records that may be old: that saves a round trip for every call. A step finds out (`Stale`)
-when the caller or the queue has changed since. Then the records are read anew and the decision is made again, once. A
+when the caller or the queue has changed since. Then the records are read anew and the decision is made again. A
 refusal for want of a grant never comes to a step, so it asks the gate before it stands, as does what is answered
 without a step.
 
@@ -14,28 +14,28 @@ from typing import Final, TypeVar
 
 from dropoff.core.caller import Caller, caller_of, caller_upkeep
 from dropoff.core.store import Stale, Store
-from dropoff.errors import BrokerUnavailable, NotAllowed, QueueNeeded, QueueUnknown, Unauthenticated
+from dropoff.errors import ChangingNow, NotAllowed, QueueNeeded, QueueUnknown, Unauthenticated
 
 T = TypeVar("T")
+
+ROUNDS: Final = 5  # two are enough unless somebody changes the same record at the same time, again and again
 
 REFUSED_BY_POLICY: Final = (NotAllowed, QueueUnknown, QueueNeeded)
 
 
 async def decided(store: Store, caller: Caller, decide: Callable[[Caller], Awaitable[T]]) -> T:
-    """Decide and do. Raises what `decide` raises, and `BrokerUnavailable` where records change faster than we read."""
-    try:
-        return await decide(caller)
-    except Stale:
-        caller = await renewed(store, caller)
-    except REFUSED_BY_POLICY:
-        now = await current(store, caller)
-        if now is caller:
-            raise
-        caller = now
-    try:
-        return await decide(caller)
-    except Stale:
-        raise BrokerUnavailable(stored="nothing") from None
+    """Decide and do. Raises what `decide` raises, and `ChangingNow` where records change faster than we read."""
+    for _ in range(ROUNDS):
+        try:
+            return await decide(caller)
+        except Stale:
+            caller = await renewed(store, caller)
+        except REFUSED_BY_POLICY:
+            now = await current(store, caller)
+            if now is caller:
+                raise
+            caller = now
+    raise ChangingNow
 
 
 async def current(store: Store, caller: Caller) -> Caller:

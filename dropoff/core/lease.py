@@ -6,11 +6,13 @@ clock in ms, so it rises even where the store comes back older than it was. A ta
 refuse lower ones; that is the only way to exactly-once out there.
 """
 
-from typing import NewType
+from typing import Final, NewType
 
 import msgspec
 
 from dropoff.core.handoff import HandoffId, QueueName, base32, from_base32, queue_of
+
+FENCE_CHARS_MAX: Final = 13  # 65 bits; a fence has 41. Reading a number takes the square of its digits
 
 LeaseId = NewType("LeaseId", str)
 
@@ -35,7 +37,7 @@ class Lease(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 def parse(lease_id: str) -> Lease | None:
     """The lease that an id names, or None if it is no lease id."""
     handoff_id, _, fence = lease_id.rpartition(".")
-    if not fence or queue_of(handoff_id) is None:
+    if not 0 < len(fence) <= FENCE_CHARS_MAX or queue_of(handoff_id) is None:
         return None
     try:
         return Lease(HandoffId(handoff_id), from_base32(fence))

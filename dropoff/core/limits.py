@@ -11,7 +11,6 @@ NOTE_CHARS_MAX: Final = 500
 REASON_CHARS_MAX: Final = 500
 PROGRESS_CHARS_MAX: Final = 200
 REQUEST_KEY_CHARS_MAX: Final = 200
-NAME_CHARS_MAX: Final = 64
 
 LEASE_MS_DEFAULT: Final = 300_000
 LEASE_MS_MIN: Final = 1_000
@@ -27,6 +26,26 @@ RETRY_MS_MAX: Final = 300_000
 WAIT_S_DEFAULT: Final = 3
 WAIT_S_MAX: Final = 30
 PICKER_SEEN_MS: Final = 300_000  # an agent that asked for work within this time is counted as a picker
+PICKER_NOTED_MS: Final = 10_000  # its asking is written down at most this often: an empty queue must not fill the disk
+PICKER_KEPT_MS: Final = 3_600_000
+MINUTE_KEPT_MS: Final = 7_200_000  # the counters of one minute: a little longer than the hour that is shown
 ATTEMPTS_KEPT: Final = 3  # previous attempts shown to the next holder
 
 OVERDUE_AT_ONCE: Final = 200  # upkeep ends this many leases a tick and queue: about 2 ms of the store's time
+
+OBEYED_BY_STEPS: Final = {
+    "attempts_kept": ATTEMPTS_KEPT,
+    "deliveries_per_attempt": DELIVERIES_PER_ATTEMPT,
+    "lease_ms_max": LEASE_MS_MAX,
+    "minute_kept_ms": MINUTE_KEPT_MS,
+    "picker_kept_ms": PICKER_KEPT_MS,
+    "picker_noted_ms": PICKER_NOTED_MS,
+    "picker_seen_ms": PICKER_SEEN_MS,
+    "retry_ms_base": RETRY_MS_BASE,
+    "retry_ms_max": RETRY_MS_MAX,
+}
+
+
+def as_lua() -> str:
+    """What steps obey, printed at the head of each."""
+    return "local LIMITS = { " + ", ".join(f"{name} = {limit}" for name, limit in OBEYED_BY_STEPS.items()) + " }"

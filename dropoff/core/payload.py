@@ -119,6 +119,8 @@ def path_of(root: str, steps: Iterable[Step]) -> str:
             path += f".{clipped(step)}" if path else clipped(step)
         else:
             path += f"[{json.dumps(clipped(step))}]"  # ASCII, so that half a surrogate pair cannot ride along
+    if len(path) > SHOWN_CHARS_MAX:  # names are the sender's text, too
+        path = path[: SHOWN_CHARS_MAX // 2] + "…" + path[-SHOWN_CHARS_MAX // 2 + 1 :]
     return path or "arguments"
 
 

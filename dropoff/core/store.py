@@ -107,6 +107,10 @@ class Store(Protocol):
         self, caller: Caller, lease: Lease, *, progress: str, checkpoint: bytes, request: str, content: str
     ) -> Extended: ...
 
+    async def lease_ends(self, caller: Caller, lease: Lease) -> int:
+        """When the caller's lease ends, in ms; refused like any step on a lease that is not the caller's."""
+        ...
+
     async def complete(self, caller: Caller, lease: Lease, result: bytes) -> Completed: ...
 
     async def hand_back(

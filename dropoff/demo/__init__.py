@@ -8,9 +8,11 @@ result. Then the writer is killed in the middle of a second text, and another on
 that is there. Both are called by the CLI (`dropoff demo`, `dropoff up --demo`), which imports this package only when it
 needs it. Nothing heavy is imported here.
 
-story.py       the conductor: starts the others, checks what they and the ledger say, tells it
+telling.py     the two ways to tell it: what is started for it, what becomes of that, the exit code
+story.py       the conductor: its chapters, each line of them held against what the agents and the ledger say
 page.py        how it is told: story and ledger side by side on a terminal, line by line elsewhere
 editor.py      the operator's side, by HTTP
+shipped.py     the contracts of its queues, as they come with the package
 broker.py      a process: the broker of `run`, its store, and the folder of both
 researcher.py  a process: an agent of the Agents SDK
 writer.py      a process: the same
@@ -31,12 +33,12 @@ if TYPE_CHECKING:
 async def run(console: "Console | None" = None) -> int:
     """`dropoff demo`: the story on a broker of its own, which is gone afterwards. Returns the exit code.
 
-    0: every claim held. 1: one did not, or something failed; it was said which. Told on `console`, else on stdout.
+    0: every check held. 1: one did not, or something failed; it was said which. Told on `console`, else on stdout.
     May be cancelled (Ctrl-C) at any time: on return, and when it raises, nothing that was started still runs.
     """
-    from dropoff.demo import story
+    from dropoff.demo import telling
 
-    return await story.run(console)
+    return await telling.run(console)
 
 
 async def tell(url: str, bearer: str, console: "Console | None" = None) -> int:
@@ -46,6 +48,6 @@ async def tell(url: str, bearer: str, console: "Console | None" = None) -> int:
     the same store. The broker may run in this very event loop; call it as a task of its own then, once requests are
     answered, and cancel it when the broker stops.
     """
-    from dropoff.demo import story
+    from dropoff.demo import telling
 
-    return await story.tell(url, bearer, console)
+    return await telling.tell(url, bearer, console)

@@ -9,13 +9,12 @@ import asyncio
 import re
 from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any, Final
 
 import msgspec
 
-import dropoff
 from dropoff.client.connection import Connection
+from dropoff.demo import shipped
 
 RESEARCH: Final = "demo.research"
 DRAFTS: Final = "demo.drafts"
@@ -80,7 +79,7 @@ class Editor:
             await self._broker.post(f"/v1/agents/{name}/revoke", {"reason": "the demo has ended"})
 
     async def _push(self, name: str, file: str) -> str:
-        schema = msgspec.json.decode((_payload_schemas() / file).read_bytes())
+        schema = msgspec.json.decode(shipped.payload_schema(file))
         return (await self._broker.post(f"/v1/schemas/{name}", schema))["schema"]
 
     async def _queue(self, name: str, schema: str, purpose: str, lease_seconds: int) -> None:
@@ -148,10 +147,3 @@ class Ledger:
 async def editor(url: str, bearer: str) -> AsyncGenerator[Editor]:
     async with Connection(url, bearer, patience_s=PATIENCE_S) as broker:
         yield Editor(broker)
-
-
-def _payload_schemas() -> Path:
-    """Beside the package's code where it is installed; at the top of a checkout."""
-    package = Path(dropoff.__file__).parent
-    installed = package / "_schemas"
-    return (installed if installed.is_dir() else package.parent / "schemas") / "payloads"

@@ -6,8 +6,7 @@ import tempfile
 from pathlib import Path
 from typing import Final
 
-if sys.platform != "win32":
-    import fcntl
+from dropoff.storage.lock import Lock
 
 PREFIX: Final = "dropoff-demo-"
 
@@ -22,15 +21,14 @@ def is_left(folder: Path) -> bool:
 
 def store_lives(folder: Path) -> bool:
     """Its store holds this lock exactly as long as it lives."""
-    lock = folder / "store" / "store.lock"
-    if sys.platform == "win32" or not lock.exists():
+    path = folder / "store" / "store.lock"
+    if sys.platform == "win32" or not path.exists():
         return False
-    with lock.open("ab") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-    return False
+    lock = Lock(path)
+    try:
+        return not lock.take()
+    finally:
+        lock.release()
 
 
 def remove(folder: Path) -> None:

@@ -16,11 +16,11 @@ You research questions. Pick up a brief, find out what it asks, and drop off you
 When the broker refuses something, read why, mend that, and call again."""
 
 COSTS: Final = {
-    "claim": "At 55 °C flow temperature a heat pump needs a third of the energy that a gas boiler burns.",
+    "statement": "At 55 °C flow temperature a heat pump needs a third of the energy that a gas boiler burns.",
     "source": "Field study of 56 old houses",
 }
 COMFORT: Final = {
-    "claim": "In nine of ten old houses the radiators that are there are large enough.",
+    "statement": "In nine of ten old houses the radiators that are there are large enough.",
     "source": "Survey of 300 installers",
 }
 

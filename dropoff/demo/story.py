@@ -1,26 +1,19 @@
-"""The conductor: starts the others, holds what they report against the ledger, and tells it.
+"""The story, chapter by chapter: what the agents report is held against the ledger, and told.
 
 No line is told on trust. What an agent reports is compared with what another one got and with what the broker wrote
-down; `Claims.hold` ends the demo with the first thing that is not so. Nothing waits for a time to pass: every wait is
+down; `Checks.hold` ends the demo with the first thing that is not so. Nothing waits for a time to pass: every wait is
 for a report or an entry, and is bounded.
 """
 
-import asyncio
 import os
 import signal
 import sys
-import time
-from collections.abc import AsyncGenerator, Coroutine, Iterable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
-from pathlib import Path
-from typing import Any, Final
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from typing import Final
 from urllib.parse import urlsplit
 
-from rich.console import Console
-
-from dropoff.client.failures import BrokerUnreachable, RemoteError
-from dropoff.demo import folder
-from dropoff.demo.children import BEARER, URL, Child, ChildError, Report, child
+from dropoff.demo.children import BEARER, URL, Child, Report, child
 from dropoff.demo.editor import (
     BRIEF,
     DRAFTS,
@@ -33,25 +26,22 @@ from dropoff.demo.editor import (
     Entry,
     Ledger,
     Named,
-    editor,
 )
 from dropoff.demo.page import Page, short
 
 START_S: Final = 60.0  # `import agents` takes 2 s, on a busy machine many times that
 STEP_S: Final = 30.0  # anything an agent does takes milliseconds
 LAPSE_S: Final = LEASE_S + 30.0  # upkeep comes by every second
-DISMISS_S: Final = 5.0
-STOP_S: Final = 30.0  # our broker answers what it has begun, and stops its store
 
 MODULES: Final = {RESEARCHER: "researcher", WRITER: "writer", SECOND_WRITER: "writer"}
 
 
 class UntrueError(Exception):
-    """Something that the story claims is not so."""
+    """Something that the story tells is not so."""
 
 
-class Claims:
-    """What the story claims, each held against the facts before it is told."""
+class Checks:
+    """What the story tells, each thing held against the facts first."""
 
     def __init__(self) -> None:
         self.held = 0
@@ -60,67 +50,6 @@ class Claims:
         if not fact:
             raise UntrueError(what)
         self.held += 1
-
-
-# ---- the two ways to tell it ------------------------------------------------------------------------------------
-
-
-async def run(console: Console | None) -> int:
-    page = Page(console)
-    return await _code(page, _on_own_broker(page, Claims()))
-
-
-async def tell(url: str, bearer: str, console: Console | None) -> int:
-    page = Page(console)
-    return await _code(page, _on_broker(page, Claims(), url, bearer))
-
-
-async def _code(page: Page, telling: Coroutine[Any, Any, None]) -> int:
-    """The exit code; what went wrong is the last thing told."""
-    try:
-        await telling
-    except UntrueError as error:
-        page.fail(f"The demo ends here, for this does not hold: {error}")
-    except (ChildError, RemoteError, BrokerUnreachable, OSError) as error:
-        page.fail(f"The demo failed. {error}")
-    else:
-        return 0
-    return 1
-
-
-async def _on_own_broker(page: Page, claims: Claims) -> None:
-    began = time.monotonic()
-    data = folder.new()
-    try:
-        async with _own_broker(data) as broker:
-            serves = await broker.reports("serves", START_S)
-            bearer = folder.bearer_in(serves["credential_file"])
-            page.tell("broker", f"pid {broker.pid}, at {serves['url']}, {serves['store']}, {serves['durability']}")
-            cast = await _told(page, claims, serves["url"], bearer)
-            claims.hold(broker.pid not in cast.pids, "the broker is a process of its own")
-        claims.hold(broker.exit_status == 0, f"the broker ended in order (it ended with {broker.exit_status})")
-        claims.hold(not folder.is_left(data), f"the broker removed its folder {data}")
-    finally:
-        await _swept(data)
-    page.conclude(f"{_summary(cast, claims, time.monotonic() - began)} Nothing is left running.")
-
-
-async def _on_broker(page: Page, claims: Claims, url: str, bearer: str) -> None:
-    began = time.monotonic()
-    cast = await _told(page, claims, url, bearer)
-    page.conclude(f"{_summary(cast, claims, time.monotonic() - began)} The broker goes on at {url}.")
-
-
-def _own_broker(data: Path) -> AbstractAsyncContextManager[Child]:
-    return child("broker", "dropoff.demo.broker", str(data), environ=os.environ, leave_limit_s=STOP_S)
-
-
-async def _swept(data: Path) -> None:
-    """If the broker was killed, its store still runs and its folder is still there. The next one takes both away."""
-    if folder.is_left(data):
-        with suppress(ChildError):
-            async with _own_broker(data) as broker:
-                await broker.reports("serves", START_S)
 
 
 class Cast:
@@ -135,43 +64,14 @@ class Cast:
         self.names[part] = f"{who.name} (pid {who.pid})"
 
 
-def _summary(cast: Cast, claims: Claims, seconds: float) -> str:
-    return (
-        f"{claims.held} claims held in {seconds:.1f} s. The ledger names both: {cast.names[RESEARCHER]} and "
-        f"{cast.names[WRITER]}; {cast.names[SECOND_WRITER]} finished what {WRITER} was killed in."
-    )
-
-
-async def _told(page: Page, claims: Claims, url: str, bearer: str) -> Cast:
-    async with editor(url, bearer) as operator:
-        ledger = await Ledger.from_now_on(operator)
-        named = await operator.set_up()
-        try:
-            story = Story(page, claims, operator, ledger, named, url)
-            await story.told()
-            return story.cast
-        finally:
-            await _dismissed(operator, [agent.name for agent in named.values()])
-
-
-async def _dismissed(operator: Editor, names: Iterable[str]) -> None:
-    """Now, if the broker is still there; else the next demo does it."""
-    with suppress(RemoteError, BrokerUnreachable, TimeoutError):
-        async with asyncio.timeout(DISMISS_S):
-            await operator.dismiss(names)
-
-
-# ---- the story --------------------------------------------------------------------------------------------------
-
-
 class Story:
     """One telling."""
 
     def __init__(
-        self, page: Page, claims: Claims, operator: Editor, ledger: Ledger, named: dict[str, Named], url: str
+        self, page: Page, checks: Checks, operator: Editor, ledger: Ledger, named: dict[str, Named], url: str
     ) -> None:
         self._page = page
-        self._claims = claims
+        self._checks = checks
         self._operator = operator
         self._ledger = ledger
         self._named = named
@@ -342,7 +242,7 @@ class Story:
         self._page.tell(who.name, what, entries)
 
     def _hold(self, fact: object, what: str) -> None:
-        self._claims.hold(fact, what)
+        self._checks.hold(fact, what)
 
     def _is_set_up(self, entry: Entry) -> bool:
         told_of = (entry.get("reason", ""), entry.get("queue", ""), entry.get("agent", ""))

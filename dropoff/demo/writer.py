@@ -18,7 +18,7 @@ if another writer has left you a checkpoint, go on from there."""
 
 
 def section(finding: dict[str, Any]) -> str:
-    return f"{finding['claim']} ({finding['source']})"
+    return f"{finding['statement']} ({finding['source']})"
 
 
 def script() -> Script:

@@ -13,7 +13,7 @@ from dropoff.broker import Description
 from dropoff.core.handoff import Handoff
 from dropoff.core.ledger import Receipt
 from dropoff.core.lifecycle import FINAL, HELD, LEASED, SCHEDULED
-from dropoff.core.requests import Complete, HandBack, PickUp
+from dropoff.core.requests import HandBack
 from dropoff.core.store import Completed, DroppedOff, Extended, HandedBack, PickedUp, Withdrawn
 
 Content = dict[str, Any]
@@ -40,12 +40,12 @@ def dropped_off(done: DroppedOff, queue: str) -> Answer:
     }
     if done.state == SCHEDULED:
         content["scheduled"] = True
-    if not done.pickers:
+    elif not done.pickers:
         content["warning"] = f"Nobody has picked up from '{queue}' in the last 5 minutes. It waits all the same."
     return Answer(content, done.receipt)
 
 
-def picked_up(picked: PickedUp | None, request: PickUp) -> Answer:
+def picked_up(picked: PickedUp | None) -> Answer:
     if picked is None:
         hint = "No work now. End your turn unless you were told to keep waiting."
         return Answer({"status": "nothing_to_pick_up", "hint": hint})
@@ -69,7 +69,7 @@ def picked_up(picked: PickedUp | None, request: PickUp) -> Answer:
     return Answer(_present(content), picked.receipt)
 
 
-def completed(done: Completed, request: Complete) -> Answer:
+def completed(done: Completed) -> Answer:
     return Answer({"status": "completed", "handoff_id": done.receipt.handoff_id}, done.receipt)
 
 

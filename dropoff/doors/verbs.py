@@ -10,7 +10,7 @@ from typing import Any, Final, NamedTuple
 
 from dropoff.broker import Broker
 from dropoff.core.caller import Caller
-from dropoff.core.policy import Act
+from dropoff.core.grant import Act
 from dropoff.core.requests import Check, Complete, Describe, DropOff, Extend, HandBack, PickUp, Withdraw
 from dropoff.doors import answers
 from dropoff.doors.answers import Answer
@@ -52,11 +52,11 @@ async def _drop_off(broker: Broker, caller: Caller, request: DropOff, key: str) 
 
 
 async def _pick_up(broker: Broker, caller: Caller, request: PickUp, key: str) -> Answer:
-    return answers.picked_up(await broker.pick_up(caller, request, key), request)
+    return answers.picked_up(await broker.pick_up(caller, request, key))
 
 
 async def _complete(broker: Broker, caller: Caller, request: Complete, key: str) -> Answer:
-    return answers.completed(await broker.complete(caller, request), request)
+    return answers.completed(await broker.complete(caller, request))
 
 
 async def _hand_back(broker: Broker, caller: Caller, request: HandBack, key: str) -> Answer:
@@ -95,7 +95,7 @@ VERBS: Final = (
         "pick_up",
         "pick_up",
         ("pick",),
-        "Take the oldest waiting work. You hold it until lease_ends_at; no one else can have it. "
+        "Take waiting work, the oldest of a queue first. You hold it until lease_ends_at; no one else can have it. "
         "Then call complete_handoff or hand_back with its lease_id.",
         PickUp,
         Effect(read_only=False, destructive=False, idempotent=False),

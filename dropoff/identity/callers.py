@@ -30,7 +30,11 @@ class Callers:
             raise Unauthenticated
         hashed = credential.hash_of(secret.strip())
         agent = await self._agent(hashed)
-        return caller_of(await self._store.principal(agent), credential.id_of(hashed), trace)
+        proof = credential.id_of(hashed)
+        try:
+            return caller_of(await self._store.principal(agent), proof, trace)
+        except Unauthenticated:  # what is remembered may be older than this credential
+            return caller_of(await self._store.principal(agent, fresh=True), proof, trace)
 
     async def _agent(self, hashed: str) -> AgentName:
         """Looked up by the hash, so that no comparison depends on the secret itself. Only finds are remembered."""

@@ -1,5 +1,7 @@
 """Where handoffs are kept: one Protocol (`core/store.py`), one store, on Redis or Valkey.
 
-`keys.py` names every key, `lua/` holds the steps, `scripts.py` binds their headers, `commit.py` carries them to the
-node, `wakes.py` wakes who waits, `embedded.py` keeps a Valkey of our own, and `store.py` puts them together.
+`store.py` is that store, and says of which parts it is made. Below them: `steps.py` runs a step, `lua/` holds the
+steps, `scripts.py` binds their headers, `keys.py` names every key, `replies.py` reads what comes back, `commit.py`
+carries it all to the node, `wakes.py` wakes who waits, `connection.py` knows where the store is and whether it may be
+trusted, and `embedded.py` keeps a Valkey of our own.
 """

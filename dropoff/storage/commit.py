@@ -19,7 +19,7 @@ import logging
 from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Any, Final, cast
+from typing import Any, Final, Literal, cast
 
 from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import AuthenticationError, NoPermissionError, RedisError, ResponseError
@@ -36,8 +36,12 @@ AGAIN_S: Final = 0.05  # before asking again, so that a node that restarts has a
 TRIES_TO_CONNECT: Final = 3
 CONNECT_S: Final = 5.0  # a caller waits so long for a connection; a store that was killed is back within 0.3 s
 
+# What a server answers that did not run the command and may do so later.
+BROKEN: Final = ("OOM", "MISCONF", "READONLY", "LOADING", "NOREPLICAS", "MASTERDOWN", "CLUSTERDOWN", "BUSY")
+
 UNREACHABLE: Final = (RedisError, OSError, TimeoutError, StoreRefused)
 
+Stored = Literal["nothing", "unknown"]
 Asked = tuple[Command, "asyncio.Future[Any]"]
 
 
@@ -64,7 +68,7 @@ class Commit:
                 await self._carrier
         self._carrier = None
         await self._stop_connecting()
-        await self._disconnect()
+        await self._disconnect(in_order=True)
         self._refuse(self._asked)
         self._asked.clear()
 
@@ -125,17 +129,22 @@ class Commit:
             except UNREACHABLE:
                 self._refuse(batch[place:], stored="unknown")
                 return
-            self._refuse(await self._exchange(connection, [one]), stored="unknown")
+            self._refuse(await self._exchange(connection, [one], stored="unknown"), stored="unknown")
 
-    async def _exchange(self, connection: AbstractConnection, batch: Sequence[Asked]) -> Sequence[Asked]:
-        """Writes the batch and hands out the answers; returns those that got none, and then the connection is gone."""
+    async def _exchange(
+        self, connection: AbstractConnection, batch: Sequence[Asked], stored: Stored = "nothing"
+    ) -> Sequence[Asked]:
+        """Writes the batch and hands out the answers; returns those that got none, and then the connection is gone.
+
+        `stored` is what is known of a command that is answered by "I cannot now": it did not run, this time.
+        """
         answered = 0
         try:
             async with asyncio.timeout(ANSWER_S):
                 packed = connection.pack_commands([command for command, _ in batch])
                 await connection.send_packed_command(packed, check_health=False)
                 for _, answer in batch:
-                    _settle(answer, await _read(connection))
+                    _settle(answer, await _read(connection, stored))
                     answered += 1
         except (RedisError, OSError, TimeoutError) as error:
             log.warning("lost the store with %d commands unanswered: %s", len(batch) - answered, error)
@@ -195,15 +204,16 @@ class Commit:
         connecting.cancel()
         with suppress(asyncio.CancelledError, *UNREACHABLE):
             connection = await connecting  # it may have been there already, and nobody came for it
-            await connection.disconnect(nowait=True)
+            await connection.disconnect()
 
-    async def _disconnect(self) -> None:
+    async def _disconnect(self, *, in_order: bool = False) -> None:
+        """Let the connection go. Only the end in order waits until it is closed: a broken one may never be."""
         connection, self._connection = self._connection, None
         if connection is not None:
             with suppress(RedisError, OSError):
-                await connection.disconnect(nowait=True)
+                await connection.disconnect(nowait=not in_order)
 
-    def _refuse(self, batch: Sequence[Asked] | deque[Asked], stored: Any = "nothing") -> None:
+    def _refuse(self, batch: Sequence[Asked] | deque[Asked], stored: Stored = "nothing") -> None:
         self._fail(batch, BrokerUnavailable(stored=stored))
 
     def _fail(self, batch: Sequence[Asked] | deque[Asked], error: BaseException) -> None:
@@ -211,12 +221,18 @@ class Commit:
             _settle(answer, error)
 
 
-async def _read(connection: AbstractConnection) -> Any:
+async def _read(connection: AbstractConnection, stored: Stored) -> Any:
     """One answer; an error of this one command is its answer, and no fault of the connection's."""
     try:
         return cast("Any", await connection.read_response())
     except ResponseError as error:
-        return error
+        return _away(error, stored) if _code_of(error) in BROKEN else error
+
+
+def _away(error: ResponseError, stored: Stored) -> BrokerUnavailable:
+    away = BrokerUnavailable(stored=stored)
+    away.__cause__ = error
+    return away
 
 
 def _settle(answer: "asyncio.Future[Any]", value: Any) -> None:
@@ -226,3 +242,8 @@ def _settle(answer: "asyncio.Future[Any]", value: Any) -> None:
         answer.set_exception(value)
     else:
         answer.set_result(value)
+
+
+def _code_of(error: ResponseError) -> str:
+    """The server's word for an error. redis-py cuts it off the text of those that it has a class for."""
+    return str(getattr(error, "status_code", "") or str(error).partition(" ")[0])

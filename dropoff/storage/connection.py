@@ -8,10 +8,9 @@ and say nothing. What is asked again, and when, is decided by `commit.py` alone.
 acknowledged, the right to do all that steps do. A store that fails is refused with what to do about it.
 """
 
-import re
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, NamedTuple
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 from redis.asyncio.connection import AbstractConnection, ConnectionPool
 from redis.asyncio.retry import Retry
@@ -27,6 +26,11 @@ Command = tuple[str | bytes, ...]
 Ask = Callable[..., Awaitable[Any]]
 
 SCHEMES: Final = ("redis", "rediss", "unix")
+OPTIONS: Final = frozenset({"db", "ssl_ca_certs", "ssl_cert_reqs"})  # of a URL; others could change what is promised
+
+# What makes a write durable before it is answered, also while the server rewrites its file.
+FSYNCED: Final = {"appendonly": "yes", "appendfsync": "always", "no-appendfsync-on-rewrite": "no"}
+READ_AT_START: Final = ("maxmemory-policy", *FSYNCED)
 
 
 class Examined(NamedTuple):
@@ -66,18 +70,31 @@ class Source:
 
 
 def check_url(url: str) -> str:
-    """The URL of a store, if it is one that this release can use."""
-    parts = urlsplit(url)
-    if parts.scheme not in SCHEMES:
+    """The URL of a store, if this release can use it. A refusal never repeats it: it may hold a password."""
+    try:
+        parts = urlsplit(url)
+        options = {name for name, _ in parse_qsl(parts.query, keep_blank_values=True)}
+        usable = parts.scheme in SCHEMES and (parts.port is None or parts.port > 0)
+    except ValueError:
+        usable, options = False, set[str]()
+    if not usable:
         raise StoreRefused(
-            f"DROPOFF_STORE is '{without_secret(url)}', which is no URL of a store. "
-            "Use redis://HOST:PORT/DB, rediss://… for TLS, or unix:///PATH."
+            "DROPOFF_STORE is no URL of a store. Use redis://USER:PASSWORD@HOST:PORT/DB, rediss://… for TLS, or "
+            "unix:///PATH; write / : @ in a password as %2F %3A %40."
+        )
+    if options - OPTIONS:
+        raise StoreRefused(
+            f"DROPOFF_STORE has options that are not taken: {', '.join(sorted(options - OPTIONS))[:80]}. "
+            f"Taken: {', '.join(sorted(OPTIONS))}. User and password stand before the host: redis://USER:PASSWORD@HOST."
         )
     return url
 
 
 def without_secret(url: str) -> str:
-    return re.sub(r"//[^@/]*@", "//…@", url)[:200]
+    """Where a store is, and nothing else of its URL."""
+    parts = urlsplit(url)
+    port = f":{parts.port}" if parts.port else ""
+    return f"{parts.scheme}://{parts.hostname or ''}{port}{parts.path}"
 
 
 async def examine(ask: Ask) -> Examined:
@@ -101,14 +118,13 @@ async def examine(ask: Ask) -> Examined:
 async def durability(ask: Ask) -> Durability:
     """How safe a write is when it is answered; what cannot be read counts as the least."""
     config = await _config(ask)
-    safe = config.get("appendonly") == "yes" and config.get("appendfsync") == "always"
-    return "fsynced" if safe else "memory"
+    return "fsynced" if config.items() >= FSYNCED.items() else "memory"
 
 
 async def _config(ask: Ask) -> dict[str, str]:
     """The settings that matter. Managed services forbid CONFIG: then nothing is known, and nothing is claimed."""
     try:
-        reply: list[bytes] = await ask("CONFIG", "GET", "maxmemory-policy", "appendonly", "appendfsync")
+        reply: list[bytes] = await ask("CONFIG", "GET", *READ_AT_START)
     except ResponseError:
         return {}
     return {reply[i].decode(): reply[i + 1].decode() for i in range(0, len(reply), 2)}

@@ -34,13 +34,10 @@ steps when it is read again.
 """
 
 import asyncio
-import hashlib
 import importlib.util
 import os
-import stat
 import subprocess
 import sys
-import tempfile
 import threading
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager, suppress
@@ -53,11 +50,9 @@ from redis.backoff import NoBackoff
 from redis.exceptions import BusyLoadingError, RedisError
 
 from dropoff.errors import StoreRefused
+from dropoff.storage.folder import prepare, short_enough
+from dropoff.storage.lock import Lock
 
-if sys.platform != "win32":
-    import fcntl
-
-SOCKET_PATH_BYTES_MAX = 103 if sys.platform == "darwin" else 107  # sun_path holds 104 or 108, with a final zero byte
 POLL_S = 0.005
 ANSWER_LIMIT_S = 15.0  # for a server that does not answer at all; a healthy one takes a few milliseconds
 LOADING_LIMIT_S = 900.0  # for one that says it is reading its file: at 45 MB/s that is 40 GB
@@ -67,13 +62,6 @@ COMMAND_LIMIT_S = 5.0
 LOG_BYTES_MAX = 1_000_000
 LOG_LINES_SHOWN = 6
 
-MOUNTS = Path("/proc/mounts")  # Linux only; elsewhere a network file system is not noticed
-NETWORK_FILE_SYSTEMS = frozenset(
-    {"nfs", "nfs4", "cifs", "smb2", "smb3", "smbfs", "ncpfs", "9p", "afs", "ceph", "glusterfs", "lustre", "beegfs"}
-    | {"ocfs2", "gfs2", "davfs"}
-    | {f"fuse.{name}" for name in ("sshfs", "glusterfs", "ceph", "ceph-fuse", "davfs", "davfs2", "s3fs", "rclone")}
-)
-
 
 class EmbeddedStore:
     """One user's share in the embedded Valkey of a data folder."""
@@ -82,7 +70,7 @@ class EmbeddedStore:
         # Resolved, because the server says its folder without symlinks and the two are compared.
         self.folder = Path(os.path.realpath(data)) / "store"
         self.version: str | None = None
-        self._users: _Lock | None = None
+        self._users: Lock | None = None
 
     async def ensure(self) -> str:
         """Be a user of a living store, and return the path of its socket.
@@ -91,11 +79,11 @@ class EmbeddedStore:
         started anew with the data it had. Raises `StoreRefused` when no store can be had here, and why.
         """
         binary = _server_binary()
-        _prepare(self.folder)
+        prepare(self.folder)
         async with self._turn(LOADING_LIMIT_S + ANSWER_LIMIT_S):
             joined = self._join()
             try:
-                socket = _short_enough(self.folder / "socket")
+                socket = short_enough(self.folder / "socket")
                 await self._adopt_or_start(binary, socket)
                 self.version = await _identify(socket, self.folder)
             except BaseException:
@@ -124,7 +112,7 @@ class EmbeddedStore:
         """Take the users' lock, once; says whether this call did it."""
         if self._users is not None:
             return False
-        users = _Lock(self.folder / "users.lock")
+        users = Lock(self.folder / "users.lock")
         if not users.take(shared=True):
             users.forget()
             # Only one who has the turn makes it exclusive, and we have the turn.
@@ -139,7 +127,7 @@ class EmbeddedStore:
 
     @asynccontextmanager
     async def _turn(self, limit_s: float) -> AsyncGenerator[None]:
-        lock = _Lock(self.folder / "turn.lock")
+        lock = Lock(self.folder / "turn.lock")
         try:
             if not await _until(lock.take, limit_s):
                 raise StoreRefused(
@@ -151,7 +139,7 @@ class EmbeddedStore:
             lock.release()
 
     async def _adopt_or_start(self, binary: Path, socket: str) -> None:
-        alive = _Lock(self.folder / "store.lock")
+        alive = Lock(self.folder / "store.lock")
         try:
             free = alive.take()
             if not free and await self._answers(socket):
@@ -162,7 +150,7 @@ class EmbeddedStore:
         finally:
             alive.forget()
 
-    async def _start(self, binary: Path, socket: str, alive: "_Lock") -> None:
+    async def _start(self, binary: Path, socket: str, alive: "Lock") -> None:
         log = self.folder / "store.log"
         _keep_small(log)
         (self.folder / "socket").unlink(missing_ok=True)
@@ -200,7 +188,7 @@ class EmbeddedStore:
     async def _stop(self) -> None:
         if not self._alive():
             return
-        async with _connect(_short_enough(self.folder / "socket")) as connection:
+        async with _connect(short_enough(self.folder / "socket")) as connection:
             with suppress(RedisError, OSError):  # success is a cut connection; failure shows in the lock
                 # NOSAVE is about a dump that we do not keep; the append-only file is written to its end either way.
                 await cast(Any, connection).execute_command("SHUTDOWN", "NOSAVE")
@@ -208,7 +196,7 @@ class EmbeddedStore:
 
     def _alive(self) -> bool:
         """Whether a server holds its lock. Only for who has the turn, since asking takes a free lock for an instant."""
-        probe = _Lock(self.folder / "store.lock")
+        probe = Lock(self.folder / "store.lock")
         free = probe.take()
         if free:
             probe.release()
@@ -216,38 +204,7 @@ class EmbeddedStore:
         return not free
 
 
-class _Lock:
-    """A `flock` on a file that is opened for it alone, so that two in one process exclude each other too."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-
-    def take(self, *, shared: bool = False) -> bool:
-        """Take it if it is free, or turn a lock of ours into the other kind if nobody else has it. Never waits.
-
-        (A blocking `flock` would hold the event loop.) A refused change may lose the lock that was there.
-        """
-        try:
-            fcntl.flock(self.descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        return True
-
-    def release(self) -> None:
-        """Free it at once. Closing alone would not: a process that another thread is just forking has a copy."""
-        if self.descriptor >= 0:
-            fcntl.flock(self.descriptor, fcntl.LOCK_UN)
-        self.forget()
-
-    def forget(self) -> None:
-        """Close our descriptor; the lock stays with whoever was given a copy."""
-        if self.descriptor >= 0:
-            os.close(self.descriptor)
-            self.descriptor = -1
-
-
-# ── the server ───────────────────────────────────────────────────────────────────────────────────────────────────────
+# ---- the server ---------------------------------------------------------------------------------------------------
 
 
 def _server_binary() -> Path:
@@ -284,7 +241,7 @@ def _command(binary: Path, folder: Path, socket: str) -> list[str]:
     return [str(binary), *(word for name, value in settings.items() for word in (f"--{name}", value))]
 
 
-def _spawn(command: list[str], log: Path, alive: _Lock) -> "subprocess.Popen[bytes]":
+def _spawn(command: list[str], log: Path, alive: Lock) -> "subprocess.Popen[bytes]":
     with log.open("ab") as words:
         try:
             server = subprocess.Popen(
@@ -349,86 +306,6 @@ async def _identify(socket: str, folder: Path) -> str:
 
 def _same(said: str, folder: Path) -> bool:
     return os.path.realpath(said) == str(folder)
-
-
-# ── the folder ───────────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-def _prepare(folder: Path) -> None:
-    """Make the store's folder, private, or refuse one that cannot be trusted or written."""
-    _refuse_network(folder)
-    try:
-        folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        folder.mkdir(mode=0o700, exist_ok=True)
-        folder.chmod(0o700)
-        _Lock(folder / "store.lock").forget()  # opening it is the question whether we may write here
-    except OSError as error:
-        raise StoreRefused(
-            f"The data folder {folder.parent} cannot be used: {error.strerror} ({error.filename}). "
-            "Mend its rights, or choose another folder with --data or DROPOFF_DATA."
-        ) from None
-
-
-def _refuse_network(folder: Path) -> None:
-    try:
-        mounts = MOUNTS.read_text(errors="surrogateescape")
-    except OSError:
-        return
-    place, kind = mount_of(folder, mounts)
-    if kind in NETWORK_FILE_SYSTEMS:
-        raise StoreRefused(
-            f"The data folder {folder.parent} is on a network file system ({kind}, mounted at {place}), where locks "
-            "and fsync may not hold. Choose a folder on a local disk with --data or DROPOFF_DATA, or share a "
-            "store between machines with DROPOFF_STORE=redis://HOST:6379."
-        )
-
-
-def mount_of(path: Path, mounts: str) -> tuple[str, str]:
-    """Where the file system that holds `path` is mounted, and its type, by the text of /proc/mounts."""
-    best = ("", "")
-    for line in mounts.splitlines():
-        _, where, kind, *_ = line.split(" ")
-        for code, char in (("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")):
-            where = where.replace(code, char)
-        # The longest place wins, and of two on the same place the later one, which covers the first.
-        if path.is_relative_to(where) and len(where) >= len(best[0]):
-            best = (where, kind)
-    return best
-
-
-def _short_enough(socket: Path) -> str:
-    """A path to the socket that the kernel takes: its own, or one through a symlink in a private temporary folder.
-
-    The link's name follows from the folder, so that a second start finds it and none are left lying about. It is only a
-    way to the socket: users with different temporary folders have different links, and still meet the same server.
-    """
-    if len(os.fsencode(socket)) <= SOCKET_PATH_BYTES_MAX:
-        return str(socket)
-    name = hashlib.sha256(os.fsencode(socket.parent)).hexdigest()[:16]
-    for temporary in (tempfile.gettempdir(), "/tmp"):  # noqa: S108  (the folder in it is made private and checked)
-        link = Path(temporary, f"dropoff-{os.geteuid()}", name)
-        if len(os.fsencode(link / socket.name)) <= SOCKET_PATH_BYTES_MAX:
-            break
-    _make_private(link.parent, instead_of=socket)
-    if not (link.is_symlink() and link.readlink() == socket.parent):
-        fresh = link.with_suffix(".new")
-        fresh.unlink(missing_ok=True)
-        fresh.symlink_to(socket.parent)
-        fresh.replace(link)
-    return str(link / socket.name)
-
-
-def _make_private(folder: Path, *, instead_of: Path) -> None:
-    """Make a folder of ours in a place where everybody may write, and refuse one that somebody else has put there."""
-    with suppress(FileExistsError):
-        folder.mkdir(mode=0o700)
-    found = folder.lstat()
-    private = stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid() and not found.st_mode & 0o077
-    if not private:
-        raise StoreRefused(
-            f"{instead_of} is too long for a socket, and {folder}, where a short link to it would stand, is not a "
-            "private folder of this user. Remove that folder, or choose a shorter data folder with --data."
-        )
 
 
 def _keep_small(log: Path) -> None:

@@ -24,7 +24,7 @@ class Kind:
 
 KINDS: Final = {
     "config": Kind("q:<queue>:config", "hash", "put_queue", "with the queue"),
-    "ready": Kind("q:<queue>:ready:<version>", "stream", "move", "with its last waiting handoff's queue"),
+    "ready": Kind("q:<queue>:ready:<version>", "stream", "move", "with its queue"),
     "handoff": Kind("q:<queue>:h:<id>", "hash", "move", "by retention"),
     "leases": Kind("q:<queue>:leases", "zset", "move", "empty when nothing is leased"),
     "timers": Kind("q:<queue>:timers", "zset", "move", "empty when nothing is scheduled"),

@@ -4,8 +4,8 @@ The lines `keys:`, `args:` and `gives:` are read and obeyed: the names in a step
 exactly those, and a reply that the header does not announce is a fault. So the header cannot drift from what runs.
 `@call`, `@queue` and the like stand for a group that many steps share.
 
-What runs is: the shebang, the names, the lifecycle's table, the prelude, the file. It is addressed by the hash of all
-that, so brokers of two versions can share a store during an upgrade: each runs its own meaning.
+What runs is: the shebang, the names, the lifecycle's table, the limits, the prelude, the file. It is addressed by the
+hash of all that, so brokers of two versions can share a store during an upgrade: each runs its own meaning.
 """
 
 import hashlib
@@ -15,7 +15,7 @@ from functools import cache
 from importlib import resources
 from typing import Final
 
-from dropoff.core import lifecycle
+from dropoff.core import lifecycle, limits
 
 KEY_GROUPS: Final = {"@queue": "gate ledger config leases timers held final dead pickers"}
 ARG_GROUPS: Final = {"@call": "caller rev credential trace clock_ms", "@queue": "queue_keys partition_keys wake"}
@@ -53,6 +53,7 @@ def script(name: str) -> Script:
             *(f"local {key} = KEYS[{place}]" for place, key in enumerate(keys, 1)),
             *(f"local {arg} = ARGV[{place}]" for place, arg in enumerate(args, 1)),
             lifecycle.as_lua(),
+            limits.as_lua(),
             *(_read(page) for page in pages),
             body,
         ]

@@ -112,6 +112,10 @@ class Wakes:
                     if waiter.woken:
                         self.wake(topic)
 
+    def waiting_for(self, topic: str) -> int:
+        """How many wait here for this."""
+        return len(self._waiters.get(topic, ()))
+
     def wake(self, topic: str, at_most: int = 1) -> None:
         """Wake the first of those who wait for this and are still asleep; for an outcome, all of them."""
         everyone = topic not in self._queues
@@ -138,10 +142,12 @@ class Wakes:
                     self._heard(cast("list[Any]", await connection.read_response()))
             except (RedisError, OSError, StoreRefused) as error:
                 log.info("the subscription was lost, and is taken up again: %s", error)
+            except Exception:  # it must outlive whatever it hears
+                log.exception("the subscription failed, and is taken up again")
             finally:
                 if connection is not None:
                     with suppress(RedisError, OSError):
-                        await connection.disconnect(nowait=True)
+                        await connection.disconnect()
             await asyncio.sleep(RECONNECT_S)
 
     def _heard(self, reply: list[Any]) -> None:
@@ -152,8 +158,12 @@ class Wakes:
     async def _count_regularly(self) -> None:
         while True:
             await asyncio.sleep(COUNT_EVERY_S)
-            with suppress(BrokerUnavailable, RedisError):
+            try:
                 await self._count_once()
+            except BrokerUnavailable:
+                pass  # nothing to be had for anybody; the next second may be better
+            except Exception:  # it must outlive any one count
+                log.exception("counting what waits failed")
 
     async def _count_once(self) -> None:
         """What the subscription may have missed: wakes for as much work as there is, and for all outcomes."""

@@ -5,8 +5,9 @@ from collections.abc import Iterable
 from dropoff.core.handoff import HandoffId
 from dropoff.core.ledger import Receipt
 from dropoff.core.store import Store
+from dropoff.upkeep.each import each
 
 
 async def due(store: Store, handoffs: Iterable[HandoffId]) -> list[Receipt]:
-    receipts = [await store.due(handoff) for handoff in handoffs]
-    return [receipt for receipt in receipts if receipt is not None]
+    """The receipts of those that are waiting now."""
+    return await each(store.due, handoffs)

@@ -25,9 +25,13 @@ async def go_round(store: Store) -> list[Receipt]:
     await store.refresh()
     done: list[Receipt] = []
     for queue in await store.queues(fresh=True):
-        late = await store.overdue(queue, limits.OVERDUE_AT_ONCE)
-        done += await lapse(store, late.leases)
-        done += await due(store, late.timers)
+        try:
+            late = await store.overdue(queue, limits.OVERDUE_AT_ONCE)
+            done += [*await lapse(store, late.leases), *await due(store, late.timers)]
+        except BrokerUnavailable:
+            raise
+        except Exception:  # one queue that cannot be read must not hold up the others
+            log.exception("upkeep of queue %s failed", queue)
     return done
 
 

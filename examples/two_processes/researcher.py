@@ -29,11 +29,14 @@ def scripted(topic: str) -> ScriptedModel:
         ]
 
     def read(call: ModelCall):
-        if heard(call)["state"] in ("waiting", "leased"):
+        found = heard(call)
+        if found["state"] in ("waiting", "leased", "scheduled"):  # scheduled: a writer failed, another try comes later
             return check(call)
-        return [assistant_message(heard(call)["result"]["text"])]
+        if found["state"] != "completed":
+            return [assistant_message(f"There is no text: the handoff is {found['state']}.")]
+        return [assistant_message(found["result"]["text"])]
 
-    finding = {"claim": f"There is more to {topic} than people think.", "source": "a script"}
+    finding = {"statement": f"There is more to {topic} than people think.", "source": "a script"}
     draft = {"title": f"On {topic}", "audience": "public", "findings": [finding]}
     model = ScriptedModel([[function_call("drop_off", {"payload": draft}, call_id="1")], ModelStep.respond(check)])
     return model

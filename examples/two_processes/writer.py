@@ -29,7 +29,7 @@ def scripted() -> ScriptedModel:
             model.enqueue(ModelStep.respond(write))
             return [pick_up]
         draft = work["payload"]
-        text = f"{draft['title']}. " + " ".join(finding["claim"] for finding in draft["findings"])
+        text = f"{draft['title']}. " + " ".join(finding["statement"] for finding in draft["findings"])
         model.enqueue(ModelStep.respond(lambda call: [assistant_message(f"Completed {heard(call)['handoff_id']}.")]))
         arguments = {"lease_id": work["lease_id"], "result": {"text": text}}
         return [function_call("complete_handoff", arguments, call_id="2")]

@@ -17,16 +17,21 @@ import pytest
 
 from tests.agreement.both import both_on
 from tests.agreement.invent import VERBS, Call, story
-from tests.servers import Server
+from tests.servers import PRODUCTS, Server
 
 RUNS = 60  # on each of two servers
 RUNS_OF_CAMPAIGN = 1_000
 CALLS = 40
 
 
+def seed_of(seed: int, product: str, run: int) -> str:
+    """Other stories on each server."""
+    return f"{seed} {product} {run}"
+
+
 async def tell_stories(server: Server, seed: int, runs: int, stories: "Counter[str]") -> None:
     for run in range(runs):
-        calls = story(f"{seed} {server.product} {run}", CALLS)
+        calls = story(seed_of(seed, server.product, run), CALLS)
         wrong = await told(server, calls, stories)
         if wrong is not None:
             calls, wrong = await shortened(server, calls, wrong)
@@ -77,7 +82,8 @@ async def test_the_store_and_its_model_tell_the_same_story_2000_times(
     await tell_stories(server, fresh_seed, RUNS_OF_CAMPAIGN, stories)
 
 
-def test_every_verb_comes_up_in_a_session(fresh_seed: int):
+@pytest.mark.parametrize("product", PRODUCTS)
+def test_every_verb_comes_up_in_a_session(fresh_seed: int, product: str):
     """Agreement about calls that never happen would prove nothing."""
-    calls = [call for run in range(RUNS) for call in story(f"{fresh_seed} {run}", CALLS)]
+    calls = [call for run in range(RUNS) for call in story(seed_of(fresh_seed, product, run), CALLS)]
     assert {call.verb for call in calls} == set(VERBS)

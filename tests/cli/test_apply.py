@@ -85,11 +85,12 @@ def test_everything_that_is_wrong_is_told_at_once(tmp_path: Path):
         assert problem in shapes
     values = refused(
         "[queues.A]\nschema = 'brief'\n[queues.b]\nschema = 'brief@0'\nlease = 'soon'\nmax_attempts = 0\n"
-        "[agents.operator]\n[agents.c]\ngrants = ['dorp:a']\n",
+        "[agents.operator]\n[agents.c]\ngrants = ['dorp:a']\n[agents.d-]\n",
         tmp_path,
     )
     for problem in (
         "queues.A: no name",
+        "agents.d-: no name; use a-z 0-9 . _ - (at most 64), beginning and ending with a letter or digit",
         "queues.b.schema: 'brief@0' is no schema",
         "queues.b.lease: 'soon' is no duration",
         "queues.b.max_attempts: 0 is not between 1 and 1000",
@@ -101,6 +102,9 @@ def test_everything_that_is_wrong_is_told_at_once(tmp_path: Path):
 
 def test_what_is_no_toml_or_no_file_is_usage(tmp_path: Path):
     assert "cannot be applied" in refused("[queues", tmp_path)
+    assert "schemas: not a table" in refused("schemas = 1", tmp_path)
+    assert "queues: not a table" in refused("queues = 1", tmp_path)
+    assert "nested too deeply" in refused("x = " + "[" * 5_000, tmp_path)
     assert "no-such.json: No such file" in refused("[schemas]\nbrief = 'no-such.json'\n", tmp_path)
     assert ask("apply", str(tmp_path / "nothing.toml")).code == 2
 

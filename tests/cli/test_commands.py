@@ -126,6 +126,7 @@ def test_nothing_to_pick_up_has_its_own_exit_code(broker: Up, queue: str):
 def test_work_with_a_delay_is_scheduled_and_comes_later(broker: Up, queue: str):
     sent = broker.ask("drop", queue, json.dumps(BRIEF), "--delay", "2h").json
     assert sent["scheduled"] is True
+    assert "warning" not in sent
     assert broker.ask("pick", queue, "--wait", "0").code == 7
     found = broker.ask("handoff", "ls", "--queue", queue, "--state", "scheduled").json
     assert [one["handoff_id"] for one in found] == [sent["handoff_id"]]

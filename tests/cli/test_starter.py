@@ -8,58 +8,65 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.brokers import WAIT_S, Up, clean_environment, run
+from tests.cli.brokers import WAIT_S, Up, ask, clean_environment
 
 FILES = ["dropoff.toml", "researcher.py", "schemas/brief@1.json", "schemas/draft@1.json", "writer.py"]
 SCREEN_LINES = 80
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty one, in which each test works."""
+    folder = tmp_path / "starter"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    return folder
 
 
 def written(folder: Path) -> list[str]:
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
 
 
-def test_it_writes_a_starter_and_never_over_anything(tmp_path: Path):
-    (tmp_path / "writer.py").write_text("mine")
-    first = run("init", cwd=tmp_path)
+def test_it_writes_a_starter_and_never_over_anything(folder: Path):
+    (folder / "writer.py").write_text("mine")
+    first = ask("init")
     assert first.code == 0
-    assert written(tmp_path) == FILES
-    assert (tmp_path / "writer.py").read_text() == "mine"
+    assert written(folder) == FILES
+    assert (folder / "writer.py").read_text() == "mine"
     assert {row["file"]: row["change"] for row in first.json}["writer.py"] == "there already, left as it is"
-    before = {name: (tmp_path / name).read_text() for name in FILES}
-    assert run("init", cwd=tmp_path).code == 0
-    assert {name: (tmp_path / name).read_text() for name in FILES} == before
+    before = {name: (folder / name).read_text() for name in FILES}
+    assert ask("init").code == 0
+    assert {name: (folder / name).read_text() for name in FILES} == before
 
 
-def test_its_contracts_are_those_of_the_repository(tmp_path: Path):
-    run("init", cwd=tmp_path)
+def test_its_contracts_are_those_of_the_repository(folder: Path):
+    ask("init")
     payloads = Path(__file__).parents[2] / "schemas" / "payloads"
     for name in ("brief@1.json", "draft@1.json"):
-        assert (tmp_path / "schemas" / name).read_text() == (payloads / name).read_text()
+        assert (folder / "schemas" / name).read_text() == (payloads / name).read_text()
 
 
-def test_its_code_is_a_screen_long_and_clean(tmp_path: Path):
-    run("init", cwd=tmp_path)
+def test_its_code_is_a_screen_long_and_clean(folder: Path):
+    ask("init")
     for name in ("researcher.py", "writer.py"):
-        assert len((tmp_path / name).read_text().splitlines()) <= SCREEN_LINES
+        assert len((folder / name).read_text().splitlines()) <= SCREEN_LINES
     ruff = Path(sys.executable).with_name("ruff")
     for check in (["check"], ["format", "--check"]):
-        command = [str(ruff), *check, "--isolated", "--line-length", "120", str(tmp_path)]
+        command = [str(ruff), *check, "--isolated", "--line-length", "120", str(folder)]
         checked = subprocess.run(command, capture_output=True, text=True, timeout=WAIT_S, check=False)
         assert checked.returncode == 0, checked.stdout
 
 
-def test_its_two_agents_hand_off_work(ups: Callable[..., Up], tmp_path: Path):
+def test_its_two_agents_hand_off_work(ups: Callable[..., Up], folder: Path):
     """Without a key, by the stand-ins: the same calls that a model would make."""
     up = ups()
-    folder = tmp_path / "starter"
-    folder.mkdir()
-    told = {"DROPOFF_URL": up.url, "DROPOFF_DATA": str(up.data)}
-    assert run("init", cwd=folder, env=told).code == 0
-    assert run("apply", cwd=folder, env=told).code == 0
-    assert run("drop", "research", '{"topic": "heat pumps", "audience": "exec"}', env=told).code == 0
+    assert up.ask("init").code == 0
+    assert up.ask("apply").code == 0
+    assert up.ask("drop", "research", '{"topic": "heat pumps", "audience": "exec"}').code == 0
 
-    assert "Research completed: research-" in agent(folder, "researcher.py", up.url)
-    assert "Text completed: drafts-" in agent(folder, "writer.py", up.url)
+    with agent(folder, "researcher.py", up.url) as researcher, agent(folder, "writer.py", up.url) as writer:
+        assert "Research completed: research-" in said(researcher)
+        assert "Text completed: drafts-" in said(writer)
 
     draft = up.ask("handoff", "ls", "--queue", "drafts").json[0]["handoff_id"]
     whole = up.ask("handoff", "show", draft).json
@@ -67,18 +74,24 @@ def test_its_two_agents_hand_off_work(ups: Callable[..., Up], tmp_path: Path):
     assert [entry["actor"] for entry in whole["entries"]] == ["researcher", "writer", "writer"]
 
 
-def agent(folder: Path, script: str, url: str) -> str:
+def agent(folder: Path, script: str, url: str) -> "subprocess.Popen[str]":
     """Run as its reader would; where the bearers are was written into it by `init`."""
     if os.environ.get("CI") is None:
         pytest.importorskip("agents")
-    ended = subprocess.run(
+    return subprocess.Popen(
         [sys.executable, script],
         cwd=folder,
         env=clean_environment() | {"DROPOFF_URL": url},
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
-        timeout=WAIT_S,
-        check=False,
     )
-    assert ended.returncode == 0, ended.stderr
-    return ended.stdout
+
+
+def said(agent: "subprocess.Popen[str]") -> str:
+    try:
+        out, err = agent.communicate(timeout=WAIT_S)
+    finally:
+        agent.kill()
+    assert agent.returncode == 0, err
+    return out

@@ -35,6 +35,14 @@ def test_a_flag_of_a_later_release_is_refused_by_name(path: str, flag: str):
         assert f"{flag} comes with a later release; " in heard.err
 
 
+def test_an_agents_file_stays_in_the_data_folder(tmp_path: Path):
+    """Its name becomes a path, so it is judged before anything is opened."""
+    heard = ask("agent", "add", "../../elsewhere", "--grant", "drop:x", "--url", NOWHERE, "--data", str(tmp_path / "d"))
+    assert heard.code == 2
+    assert "is no name" in heard.err
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_more_workers_come_later_and_one_is_what_there_is():
     heard = ask("up", "--workers", "2")
     assert heard.code == 2
@@ -141,7 +149,7 @@ def test_what_is_not_json_is_rejected_here_already(tmp_path: Path):
     large.write_text('"' + "x" * 300_000 + '"')
     heard = ask("drop", "research", f"@{large}", "--url", NOWHERE)
     assert heard.code == 6
-    assert "262 kB" in heard.err
+    assert "the limit is 262,144 bytes" in heard.err
 
 
 def test_an_unexpected_error_is_one_line_and_verbose_says_where(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):

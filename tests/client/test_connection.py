@@ -133,6 +133,7 @@ def test_what_is_no_url_is_said_at_once(url: str):
 FACTS = {
     "str": "x",
     "int": 3,
+    "<class 'bool'>": False,
     "tuple[str, ...]": ("a", "b"),
     "tuple[Problem, ...]": (Problem(path="payload.a", problem="missing (required)"),),
     "Literal['nothing', 'unknown']": "nothing",
@@ -189,7 +190,7 @@ async def test_somebody_who_is_no_broker_is_told_as_such():
             return PlainTextResponse("It works!", status)
 
         async with serving_one(talk) as broker:
-            with pytest.raises(BrokerUnreachable, match="no broker does") as refusal:
+            with pytest.raises(BrokerUnreachable, match=r"no broker does|it answers 502") as refusal:
                 await broker.call("describe", {})
         assert refusal.value.exit_code == 8
 
@@ -206,6 +207,20 @@ async def test_a_503_is_asked_again_under_the_same_key():
     async with serving_one(busy, patience_s=10) as broker:
         assert await broker.call("describe", {}) == {"status": "described"}
     assert (len(keys), len(set(keys))) == (3, 1)
+
+
+async def test_what_an_earlier_try_may_have_done_is_not_denied_by_the_last():
+    """First "it is not known whether", then "nothing was stored" of another try alone: the caller hears the doubt."""
+    heard: list[str] = []
+
+    async def losing(request: Request) -> Response:
+        heard.append("again" if heard else "first")
+        return problems.respond(errors.BrokerUnavailable(stored="unknown" if len(heard) == 1 else "nothing"))
+
+    async with serving_one(losing, patience_s=0.5) as broker:
+        with pytest.raises(BrokerUnreachable, match="not known whether"):
+            await broker.call("drop_off", {"queue": "research", "payload": {}})
+    assert "again" in heard
 
 
 async def test_an_operators_act_is_not_repeated_after_a_503_either():

@@ -271,7 +271,7 @@ async def load_on(broker: Broker, seed: int) -> AsyncIterator[tuple[asyncio.subp
     finally:
         if load.returncode is None:
             load.kill()
-            await load.wait()
+        await load.communicate()  # not wait: it returns when the pipes are closed, too
 
 
 async def play(seed: int, kills: int) -> Played:

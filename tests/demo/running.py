@@ -13,6 +13,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import pytest
+
 LIMIT_S = 60  # what the issue allows a whole demo
 GONE_LIMIT_S = 30
 MARK = "A_DEMO_UNDER_TEST"
@@ -30,11 +32,14 @@ class Demo:
     async def says(self, words: str) -> None:
         """Wait until it has said this."""
         assert self.process.stdout is not None
-        async with asyncio.timeout(LIMIT_S):
-            while words not in self.text:
-                line = await self.process.stdout.readline()
-                assert line, f"it ended and never said {words!r}:\n{self.text}"
-                self.text += line.decode()
+        try:
+            async with asyncio.timeout(LIMIT_S):
+                while words not in self.text:
+                    line = await self.process.stdout.readline()
+                    assert line, f"it ended and never said {words!r}:\n{self.text}"
+                    self.text += line.decode()
+        except TimeoutError:
+            pytest.fail(f"waited {LIMIT_S} s for {words!r}:\n{self.text}")
 
     def interrupt(self) -> None:
         """Ctrl-C: the terminal sends it to all that it knows to belong to the demo."""
@@ -75,7 +80,7 @@ async def started(folder: Path, *command: str) -> AsyncIterator[Demo]:
     finally:
         for pid in demo.processes():
             os.kill(pid, signal.SIGKILL)
-        await process.wait()
+        await process.communicate()  # not wait: it returns when the pipes are closed, too
 
 
 def running(mark: bytes, folder: Path) -> dict[int, str]:

@@ -4,7 +4,7 @@ import pytest
 
 from dropoff.core import payload
 from dropoff.demo.researcher import mended
-from dropoff.demo.story import Claims, UntrueError
+from dropoff.demo.story import Checks, UntrueError
 from dropoff.errors import PayloadInvalid, Problem
 
 DRAFT = {"title": "Heat pumps", "audiance": "exec"}
@@ -36,10 +36,10 @@ def test_a_sentence_that_helps_nobody_stops_the_researcher(sentence: str):
         mended(DRAFT, sentence)
 
 
-def test_a_claim_that_does_not_hold_ends_the_story():
+def test_a_check_that_does_not_hold_ends_the_story():
     """And only those that hold are counted."""
-    claims = Claims()
-    claims.hold(True, "the sun rises")
+    checks = Checks()
+    checks.hold(True, "the sun rises")
     with pytest.raises(UntrueError, match="pigs fly"):
-        claims.hold([], "pigs fly")
-    assert claims.held == 1
+        checks.hold([], "pigs fly")
+    assert checks.held == 1

@@ -19,11 +19,12 @@ def run(*command: str, **environ: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.fixture
-def broker(tmp_path: Path) -> Iterator[dict[str, str]]:
+@pytest.fixture(scope="module")
+def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     """A broker as a reader starts one: where it is, and the operator's bearer, as the environment of an example."""
+    data = tmp_path_factory.mktemp("data")
     up = subprocess.Popen(
-        [DROPOFF, "up", "--port", "0", "--data", str(tmp_path / "data"), "-o", "jsonl"],
+        [DROPOFF, "up", "--port", "0", "--data", str(data), "-o", "jsonl"],
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
@@ -33,7 +34,7 @@ def broker(tmp_path: Path) -> Iterator[dict[str, str]]:
         line = up.stdout.readline()
         url = line.partition('"url":"')[2].partition('"')[0]
         assert url, f"the broker does not serve: {line!r}"
-        yield {"DROPOFF_URL": url, "DROPOFF_BEARER": (tmp_path / "data" / "operator.bearer").read_text().strip()}
+        yield {"DROPOFF_URL": url, "DROPOFF_BEARER": (data / "operator.bearer").read_text().strip()}
     finally:
         up.terminate()
         up.communicate(timeout=LIMIT_S)

@@ -87,7 +87,7 @@ async def test_a_word_that_is_not_announced_is_a_fault(store: RedisStore, monkey
     """A reply that nobody expects is not passed on as if it were one."""
     real = script("overdue")
     silent = Script(real.name, real.keys, real.args, frozenset({"something_else"}), real.text, real.sha)
-    monkeypatch.setattr("dropoff.storage.store.script", lambda name: silent)
+    monkeypatch.setattr("dropoff.storage.steps.script", lambda name: silent)
 
     with pytest.raises(AssertionError, match="overdue answered overdue, which its header does not announce"):
         await store.overdue(QUEUE.name, 1)
@@ -198,7 +198,7 @@ def test_a_step_that_writes_nothing_says_so(name: str):
     """Then it may run on a replica, and on a full disk."""
     only_reads = script(name).text.startswith(b"#!lua flags=no-writes")
 
-    assert only_reads == (name in {"check", "overdue"})
+    assert only_reads == (name in {"check", "lease", "overdue"})
 
 
 def test_the_pages_and_the_steps_fit_one_screen():

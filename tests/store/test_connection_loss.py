@@ -5,7 +5,7 @@ matters, a proxy between us and the server cuts the connection there: before the
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 
 import pytest
@@ -26,6 +26,7 @@ class Cutter:
         self._server = server
         self.socket = str(server.folder / "cutter")
         self.cuts = {"command": 0, "answer": 0}  # how often still, and before which of the two
+        self.when_cut: Callable[[], object] = lambda: None
         self._listening: asyncio.Server | None = None
         self._talks: set[asyncio.Task[None]] = set()
         self._asking: set[asyncio.StreamWriter] = set()  # connections on which a step is on its way
@@ -82,6 +83,7 @@ class Cutter:
     def _cut(self, before: str) -> bool:
         if self.cuts[before]:
             self.cuts[before] -= 1
+            self.when_cut()
             return True
         return False
 
@@ -129,6 +131,31 @@ async def test_a_step_whose_answer_is_lost_is_asked_again_and_happens_once(
 
     assert await steps(store) == ["drop_off", "pick_up", "extend", "release", "pick_up", "complete"]
     assert cutter.cuts == {"command": 0, "answer": 0}
+
+
+async def test_a_store_that_is_full_when_it_is_asked_again_does_not_deny_what_it_did(
+    own_server: Callable[..., Server], keys: Keys, clock: Clock
+):
+    """The first time it may have run, and it did: "nothing was stored" would be false."""
+    server = own_server("valkey")
+    cutter = Cutter(server)
+    store = RedisStore(await cutter.start(), keys, clock)
+    await store.start()
+    await furnish(store)
+
+    def fill() -> None:
+        with server.client as client:
+            client.config_set("maxmemory", "1")
+
+    cutter.when_cut = fill
+    cutter.cuts["answer"] = 1
+    with pytest.raises(BrokerUnavailable) as refusal:
+        await drop_off(store)
+
+    assert refusal.value.stored == "unknown"
+    assert await steps(store) == ["drop_off"]
+    await store.close()
+    await cutter.close()
 
 
 async def test_a_step_whose_answer_is_lost_twice_says_that_nobody_knows(cut_store: RedisStore, cutter: Cutter):

@@ -19,8 +19,10 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from dropoff.errors import StoreRefused
-from dropoff.storage import embedded
-from dropoff.storage.embedded import EmbeddedStore, mount_of
+from dropoff.storage import embedded, folder
+from dropoff.storage.embedded import EmbeddedStore
+from dropoff.storage.folder import mount_of
+from dropoff.storage.lock import Lock
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="there is no embedded store on Windows")
 
@@ -74,7 +76,8 @@ class OtherUser:
     async def kill(self) -> None:
         if self.process.returncode is None:
             self.process.kill()
-        await within("the other process to be gone", self.process.wait())
+        # communicate, not wait: it returns when the pipes are closed, too
+        await within("the other process to be gone", self.process.communicate())
 
 
 async def within(what: str, awaitable: Awaitable[T]) -> T:
@@ -94,7 +97,7 @@ async def until(what: str, holds: Callable[[], bool]) -> None:
 
 def lives(data: Path) -> bool:
     """Whether a server holds the lock of this folder, asked as anybody may: by the lock alone."""
-    lock = embedded._Lock(data / "store" / "store.lock")
+    lock = Lock(data / "store" / "store.lock")
     try:
         return not lock.take()
     finally:
@@ -289,7 +292,7 @@ async def test_who_leaves_while_another_has_the_turn_leaves_the_store_alone(
     monkeypatch.setattr(embedded, "LEAVE_LIMIT_S", 0.05)
     store = user()
     socket = await store.ensure()
-    turn = embedded._Lock(data / "store" / "turn.lock")
+    turn = Lock(data / "store" / "turn.lock")
     assert turn.take()
 
     await store.close()
@@ -414,7 +417,7 @@ async def test_a_server_of_another_folder_behind_the_socket_is_refused(user: Use
     their_socket = await theirs.ensure()
     (data / "store").mkdir(parents=True)
     (data / "store" / "socket").symlink_to(their_socket)
-    held = embedded._Lock(data / "store" / "store.lock")
+    held = Lock(data / "store" / "store.lock")
     assert held.take()
 
     ours = user()
@@ -460,7 +463,7 @@ async def test_a_network_file_system_is_refused(data: Path, tmp_path: Path, monk
     """Locks and fsync are the promise, and there they may not hold; nothing is written first."""
     mounts = tmp_path / "mounts"
     mounts.write_text(f"/dev/vda / ext4 rw 0 0\nhost:/export {tmp_path} nfs4 rw 0 0\n")
-    monkeypatch.setattr(embedded, "MOUNTS", mounts)
+    monkeypatch.setattr(folder, "MOUNTS", mounts)
 
     with pytest.raises(StoreRefused, match=r"network file system \(nfs4, mounted at"):
         await EmbeddedStore(data).ensure()
@@ -510,7 +513,7 @@ async def test_a_socket_path_over_the_limit_is_linked_short(long_data: Path):
     first, second = EmbeddedStore(long_data), EmbeddedStore(long_data)
 
     socket = await first.ensure()
-    assert len(socket) <= embedded.SOCKET_PATH_BYTES_MAX
+    assert len(socket) <= folder.SOCKET_PATH_BYTES_MAX
     assert await second.ensure() == socket
     assert Path(socket).resolve() == long_data / "store" / "socket"
     assert Path(socket).parent.parent.stat().st_mode & 0o777 == 0o700

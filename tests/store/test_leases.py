@@ -147,7 +147,7 @@ async def test_a_late_call_is_refused_and_changes_nothing(
             await use(store, verb, picked.lease, by=BOB)
 
     assert refusal.value.fence_now == second.lease.fence
-    assert refusal.value.now == "was given to another agent"
+    assert refusal.value.now == "was picked up again by another agent"
     assert refusal.value.ended_ago_ms == 7_000
     assert await state(store, picked.handoff.id) == LEASED
 
@@ -454,3 +454,17 @@ async def test_an_extend_heard_twice_tells_of_a_withdrawal_too(store: RedisStore
 
     assert await extend(store, picked.lease, key="k") == first
     assert first.withdrawal_asked
+
+
+async def test_who_handed_back_and_asks_again_too_late_is_not_told_that_nothing_was_stored(store: RedisStore):
+    """The answer to a hand_back may have been lost; once another agent has gone on, the sentence must still be true."""
+    await drop_off(store)
+    picked = await pick_up(store)
+    await hand_back(store, picked.lease, "release", key="k")
+    await complete(store, (await pick_up(store, CAROL)).lease, CAROL)
+
+    with pytest.raises(LeaseLost) as refusal:
+        await hand_back(store, picked.lease, "release", key="k")
+
+    assert refusal.value.handed_back
+    assert "Nothing of this call was stored" not in str(refusal.value)

@@ -72,20 +72,39 @@ async def test_a_repeated_pick_up_brings_the_same_lease(store: RedisStore, look:
     assert second == msgspec.structs.replace(first, repeated=True)
 
 
-async def test_a_pick_up_is_remembered_for_its_agent_and_queue_alone(store: RedisStore):
-    """The same key of another agent, or for another queue, is another call."""
+async def test_a_pick_up_is_remembered_for_its_agent_alone(store: RedisStore):
+    """The same key of another agent is another call."""
     await drop_off(store)
+    await drop_off(store)
+
+    picked = {(await pick_up(store, by, key="k")).handoff.id for by in (BOB, CAROL)}
+
+    assert len(picked) == 2
+
+
+async def test_a_pick_up_heard_again_in_another_queue_is_the_lease_it_was(store: RedisStore):
+    """An agent that names no queue may be led to another one the second time; its call is the same."""
     await drop_off(store)
     other = await store.put_queue(UPKEEP, msgspec.structs.replace(QUEUE, name="other"))
     await drop_off(store, queue=other)
 
-    picked = {
-        (await pick_up(store, BOB, key="k")).handoff.id,
-        (await pick_up(store, CAROL, key="k")).handoff.id,
-        (await pick_up(store, BOB, queue=other, key="k")).handoff.id,
-    }
+    first = await pick_up(store, key="k")
+    again = await pick_up(store, queue=other, key="k")
 
-    assert len(picked) == 3
+    assert again.repeated
+    assert (again.lease, again.handoff, again.waiting) == (first.lease, first.handoff, 0)
+
+
+async def test_a_pick_up_is_remembered_as_long_as_its_lease_goes_on(store: RedisStore, look: Look):
+    """Who extends keeps the memory of the call, too."""
+    await drop_off(store)
+    picked = await pick_up(store, key="k")
+    [memory] = [look.keys.base + name for name in await look.everything() if name.startswith("picks:")]
+    await look.client.pexpire(memory, 5_000)
+
+    await extend(store, picked.lease)
+
+    assert await look.client.pttl(memory) > 5_000
 
 
 async def test_a_key_whose_lease_is_over_takes_new_work(store: RedisStore):

@@ -2,13 +2,14 @@
 
 import asyncio
 import re
+from collections.abc import Callable
 from importlib import resources
 from pathlib import Path
 
 import pytest
 
 from dropoff.errors import BrokerUnavailable, StoreRefused
-from dropoff.storage.connection import Source, _check_version, check_url
+from dropoff.storage.connection import Source, _check_version, check_url, without_secret
 from dropoff.storage.keys import Keys
 from dropoff.storage.store import RedisStore
 from tests.look import Look
@@ -74,7 +75,7 @@ async def test_nobody_there_is_refused_in_time(tmp_path: Path):
 
 @pytest.mark.parametrize("url", ["", "redis", "http://host:6379", "localhost:6379", "redis-sentinel://a:b@c"])
 def test_what_is_no_url_of_a_store_is_refused(url: str):
-    with pytest.raises(StoreRefused, match="which is no URL of a store"):
+    with pytest.raises(StoreRefused, match="is no URL of a store"):
         check_url(url)
 
 
@@ -236,3 +237,34 @@ async def test_a_store_that_has_become_a_replica_stores_nothing_and_says_so(own_
         await store.close()
 
     assert refusal.value.stored == "nothing"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://:SEC/RET@127.0.0.1:1",
+        "redis://127.0.0.1:many",
+        "redis://127.0.0.1:1/0?password=SECRET",
+        "redis://127.0.0.1:1/0?socket_timeout=1",
+        "http://SECRET@127.0.0.1",
+        "",
+    ],
+)
+def test_a_url_that_cannot_be_used_is_refused_without_being_repeated(url: str):
+    """It may hold a password, and a refusal goes to the screen and into logs."""
+    with pytest.raises(StoreRefused) as refusal:
+        check_url(url)
+    assert "SEC" not in str(refusal.value)
+
+
+def test_where_a_store_is_is_shown_without_its_password():
+    assert without_secret("redis://ann:SECRET@db.example:6380/1?db=1") == "redis://db.example:6380/1"
+
+
+async def test_a_store_that_skips_fsync_while_it_rewrites_is_no_durable_one(own_server: Callable[..., Server]):
+    """With no-appendfsync-on-rewrite the server answers before the disk has it, as long as a rewrite goes on."""
+    server = own_server("redis", **{"no-appendfsync-on-rewrite": "yes", "appendfsync": "always"})
+    store = RedisStore(source_of(server))
+    found = await store.start()
+    await store.close()
+    assert found.durability == "memory"

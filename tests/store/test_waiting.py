@@ -6,6 +6,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 import pytest
 
+from dropoff.core.handoff import QueueName
 from dropoff.core.store import DroppedOff, PickedUp
 from dropoff.storage.store import RedisStore
 from tests.look import Look
@@ -48,7 +49,7 @@ async def waiting(store: RedisStore, waiters: int) -> AsyncIterator[list["asynci
     async def asleep() -> bool:
         # All have looked once (each of them is one batch's part), and the line is as long as it should be.
         await store.ping()
-        return len(store._wakes._waiters.get(QUEUE.name, ())) == waiters
+        return store.waiting_here(QUEUE.name) == waiters
 
     try:
         await until("all waiters to have taken their place", asleep)
@@ -81,16 +82,22 @@ async def test_200_who_wait_use_at_most_3_connections(store: RedisStore, look: L
         assert len(await look.connections()) <= 3
 
 
-async def test_a_drop_wakes_exactly_one(store: RedisStore):
-    """And the others sleep on, though counting comes by."""
+async def test_a_drop_wakes_exactly_one(store: RedisStore, look: Look):
+    """And the others sleep on: nobody else comes to look, which the server counts."""
+    do_not_count(store)
+
+    async def steps() -> int:
+        return (await look.client.info("commandstats"))["cmdstat_evalsha"]["calls"]
+
     async with waiting(store, WAITERS) as tasks:
+        before = await steps()
         dropped = await drop_off(store)
         done, _ = await within("one to be woken", asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED))
-        more, _ = await asyncio.wait([task for task in tasks if task not in done], timeout=NOT_YET_S)
+        await asyncio.wait([task for task in tasks if task not in done], timeout=NOT_YET_S)
 
         picked = [task.result() for task in done]
         assert [one.handoff.id for one in picked if one] == [dropped.receipt.handoff_id]
-        assert not more
+        assert await steps() - before == 2, "the drop, and the look of the one who was woken"
 
 
 async def test_who_came_first_is_woken_first(store: RedisStore):
@@ -171,11 +178,11 @@ async def test_a_waiter_that_leaves_hands_its_wake_on(store: RedisStore):
 
 async def test_a_waiter_in_several_queues_leaves_all_of_them(store: RedisStore):
     """No line keeps one that is gone."""
-    async with store.waiting_for_work([QUEUE.name, QUEUE.schema]):  # pyright: ignore[reportArgumentType]
-        pass
+    queues = [QUEUE.name, QueueName("drafts")]
+    async with store.waiting_for_work(queues):
+        assert [store.waiting_here(queue) for queue in queues] == [1, 1]
 
-    assert not store._wakes._waiters
-    assert not store._wakes._queues
+    assert [store.waiting_here(queue) for queue in queues] == [0, 0]
 
 
 async def test_the_time_is_up_when_it_is_up(store: RedisStore):

@@ -10,7 +10,7 @@ from starlette.requests import Request
 
 from dropoff.doors import verbs
 from dropoff.doors.house import House
-from dropoff.doors.http import shapes
+from dropoff.doors.http import agents_shapes as shapes
 from dropoff.doors.http.calls import Call
 from dropoff.doors.http.table import Row
 from dropoff.doors.leaving import while_here

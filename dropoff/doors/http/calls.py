@@ -16,14 +16,12 @@ from starlette.requests import Request
 from dropoff.core import limits, payload
 from dropoff.core.caller import Caller
 from dropoff.doors import beside
+from dropoff.doors.beside import BODY_BYTES_MAX
 from dropoff.doors.forms import Form
 from dropoff.doors.house import House
 from dropoff.doors.leaving import CallerLeftError
 from dropoff.errors import ArgumentsInvalid, PayloadTooLarge, Problem
 
-# What is read before anything is parsed. A letter of two bytes may be written in six (`ж` as \u0436), so a payload
-# within its own limit is never cut off here, only one that is refused anyway; 64 kB are for what stands around it.
-BODY_BYTES_MAX: Final = 3 * limits.PAYLOAD_BYTES_MAX + 65_536
 BODY_DEPTH_MAX: Final = limits.PAYLOAD_DEPTH_MAX + 1  # the arguments around the payload
 
 _INTEGER: Final = re.compile(r"-?[0-9]{1,15}\Z")
@@ -40,8 +38,7 @@ class Call(NamedTuple):
 
 async def caller_of(house: House, request: Request) -> Caller:
     trace = beside.trace(request.headers.get("traceparent"))
-    given = request.headers.getlist("authorization")  # of two neither counts: two readers might choose differently
-    return await house.callers.of(given[0] if len(given) == 1 else None, trace)
+    return await house.callers.of(beside.authorization(request.headers.getlist("authorization")), trace)
 
 
 def key_of(request: Request, name: str) -> str:

@@ -1,18 +1,24 @@
-"""The first thing asked of every request: by which name did it come, and from whose page.
+"""The first thing asked of a request: by which name did it come, and from whose page.
 
 A web page can make its own name resolve to 127.0.0.1 and then talk to a broker on its visitor's machine (DNS
 rebinding). Its requests carry its own name in `Host`, so a broker that answers only to names it was told of is out of
 its reach. `Origin` is sent by browsers alone; one that is neither this host nor on the list belongs to a foreign page.
 
 Entries are `name:port`, or `name:*` for every port and none. Programs send no `Origin`, and lose nothing here.
+
+Probes are let through by whatever name they come: an orchestrator calls each process by its address, which nobody could
+have listed, and what it is told is no secret.
 """
 
 from collections.abc import Sequence
+from typing import Final
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from dropoff.doors.http import problems
 from dropoff.errors import DropoffError, HostRefused, OriginRefused
+
+PROBES: Final = frozenset({"/livez", "/readyz"})  # served in `routes.py`
 
 
 class HostGuard:
@@ -24,7 +30,8 @@ class HostGuard:
         self._origins = tuple(origin.lower() for origin in origins)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        refusal = self._refusal(scope) if scope["type"] == "http" else None
+        guarded = scope["type"] == "http" and scope["path"] not in PROBES
+        refusal = self._refusal(scope) if guarded else None
         if refusal is None:
             await self._app(scope, receive, send)
         else:

@@ -17,8 +17,9 @@ from dropoff.core.lifecycle import LEASED, SCHEDULED
 from dropoff.core.store import StoredSchema
 from dropoff.doors.answers import iso
 from dropoff.doors.house import House
-from dropoff.doors.http import shapes
+from dropoff.doors.http import operators_shapes as shapes
 from dropoff.doors.http.calls import Call
+from dropoff.doors.http.shapes import AttemptShape
 from dropoff.doors.http.table import Row
 from dropoff.inspector import QueueView
 from dropoff.operations import NewQueue
@@ -159,7 +160,7 @@ async def _handoff(house: House, call: Call, request: Request) -> shapes.WholeHa
         schema_hash=handoff.schema_hash,
         entries=list(entries),
         previous_attempts=[
-            shapes.AttemptShape(agent=one.agent, outcome=one.outcome, reason=one.reason, at=iso(int(one.at_ms)))
+            AttemptShape(agent=one.agent, outcome=one.outcome, reason=one.reason, at=iso(int(one.at_ms)))
             for one in handoff.attempts
         ],
         checkpoint=msgspec.json.decode(handoff.checkpoint or b"{}"),

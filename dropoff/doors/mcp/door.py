@@ -23,11 +23,11 @@ from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
 from mcp.server.transport_security import TransportSecuritySettings
 from mcp.shared.exceptions import MCPError
 from starlette.datastructures import Headers
+from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
 from dropoff.broker import Broker
-from dropoff.core import limits
 from dropoff.core.caller import Caller
 from dropoff.core.deciding import current
 from dropoff.core.payload import clipped
@@ -50,10 +50,6 @@ INSTRUCTIONS: Final = (
 
 REQUEST_KEY: Final = "dropoff/request"
 TRACE: Final = "traceparent"
-
-# What is read before anything is parsed. A letter of two bytes may be written in six (`ж` as \u0436), so a payload
-# within its own limit is never cut off here, only one that is refused anyway; 64 kB are for the envelope.
-BODY_BYTES_MAX: Final = 3 * limits.PAYLOAD_BYTES_MAX + 65_536
 
 UNAUTHENTICATED: Final = -32_001  # of JSON-RPC's range for servers
 CHALLENGE: Final = (b"www-authenticate", b"Bearer")
@@ -101,7 +97,7 @@ class McpDoor:
             security_settings=TransportSecuritySettings(
                 allowed_hosts=list(allowed_hosts), allowed_origins=list(allowed_origins)
             ),
-            max_request_body_size=BODY_BYTES_MAX,
+            max_request_body_size=beside.BODY_BYTES_MAX,
         )
 
     def run(self) -> AbstractAsyncContextManager[None]:
@@ -125,15 +121,17 @@ class McpDoor:
                 message["headers"] = [*message["headers"], CHALLENGE]
             await send(message)
 
-        await self._manager.handle_request(scope, receive, send_for)
+        try:
+            await self._manager.handle_request(scope, receive, send_for)
+        except ClientDisconnect:  # in the middle of its call: nothing was done, and nobody is there to be told
+            return
 
     async def _caller(self, headers: Headers) -> Caller:
-        """Who is calling. Of two Authorization headers neither counts: two readers might choose differently."""
-        given = headers.getlist("authorization")
+        given = beside.authorization(headers.getlist("authorization"))
         trace = beside.trace(headers.get(TRACE))
 
         async def prove() -> Caller:
-            return await self._callers.of(given[0] if len(given) == 1 else None, trace)
+            return await self._callers.of(given, trace)
 
         return await _told(prove)
 

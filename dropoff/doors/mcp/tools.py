@@ -95,7 +95,7 @@ def _show_payload(schema: Json, queues: Sequence[Description]) -> None:
             for place, (contract, names) in enumerate(contracts)
         ]
         schema["properties"]["payload"] = {
-            "description": "The work itself: fits the queue that is named in the title.",
+            "description": "The work itself. Use the alternative whose title names your queue.",
             "type": "object",
             "anyOf": [
                 {"title": ", ".join(names)} | branch.content

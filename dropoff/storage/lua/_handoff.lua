@@ -3,7 +3,7 @@
 -- A record can be 256 kB; what steps decide by is a handful of short fields.
 local FIELDS = { 'state', 'id', 'queue', 'version', 'sender', 'holder', 'fence', 'lease_ends', 'leased_at', 'entry',
   'deliveries', 'failures', 'attempts_max', 'n', 'last', 'digest', 'schema_hash', 'ended', 'due', 'withdrawal_asked',
-  'attempts', 'content', 'first', 'picked', 'asked', 'asked_content', 'asked_entry' }
+  'attempts', 'content', 'first', 'picked', 'pick', 'asked', 'asked_content', 'asked_entry' }
 
 local function load(key)
   local values, handoff = redis.call('HMGET', key, unpack(FIELDS)), { key = key }
@@ -39,10 +39,10 @@ local ENTER = {
 }
 local function enter_final(h) redis.call('ZADD', final, text(NOW), h.id) end
 
--- Per-minute counters, for rates: each lives a little longer than the hour that is shown.
+-- Per-minute counters, for rates.
 local function count(what)
   local minute = queue_keys .. 'minute:' .. text(math.floor(NOW / 60000))
-  if redis.call('HINCRBY', minute, what, 1) == 1 then redis.call('EXPIRE', minute, 7200) end
+  if redis.call('HINCRBY', minute, what, 1) == 1 then redis.call('PEXPIRE', minute, LIMITS.minute_kept_ms) end
 end
 
 -- Stands in a change for the id of the entry that the change writes, which is not known before.
@@ -84,37 +84,29 @@ end
 
 -- ---- leases ----------------------------------------------------------------------------------------------------
 
--- When the caller's lease of this handoff ended; nil if it never had it. The last three that ended without an outcome
--- stay in the attempts, the one with the outcome in the record itself.
-local function ended_at(h)
+-- When the caller's lease of this handoff ended, and how; nil if it never had it. The last few that ended without an
+-- outcome stay in the attempts, the one with the outcome in the record itself.
+local function ending_of_mine(h)
   for _, attempt in ipairs(h.attempts == '' and {} or cjson.decode(h.attempts)) do
-    if attempt.agent == caller and attempt.fence == fence then return attempt.at_ms end
+    if attempt.agent == caller and attempt.fence == fence then return attempt.at_ms, attempt.outcome end
   end
-  if h.holder == caller and h.fence == fence then return h.ended end
+  if h.holder == caller and h.fence == fence then return h.ended, h.state end
   return nil
 end
 
 -- The record, and what to answer if the caller does not hold it. The authority is: caller = holder, and fence = current.
--- A stranger who borrowed a lease id hears that it is not his. A holder who is too late hears what became of it: the
--- last holder stays in the record, earlier ones (three) in its attempts.
-local function ended_at(h)
-  for _, attempt in ipairs(h.attempts == '' and {} or cjson.decode(h.attempts)) do
-    if attempt.agent == caller and attempt.fence == fence then return attempt.at_ms end
-  end
-  if h.holder == caller and h.fence == fence then return h.ended end
-  return nil
-end
-
+-- A stranger who borrowed a lease id hears that it is not his; a holder who is too late, what became of the handoff.
 local function lease()
   local h = load(handoff)
   if h.state == 'leased' and h.holder == caller and h.fence == fence then return h, nil end
-  local ended = ended_at(h)
+  local ended, how = ending_of_mine(h)
   if not ended then return h, refused('lease_unknown') end
   -- Settled by the caller: the handoff's last entry is the one that its call on its last lease wrote.
   if h.ended ~= '' and h.fence == fence and h.asked_entry == h.last then
     return h, refused('already_settled', { 'state', h.state, 'at', h.ended })
   end
-  return h, refused('lease_lost', { 'state', h.state, 'fence', h.fence, 'ended', ended, 'now', text(NOW) })
+  return h, refused('lease_lost', { 'state', h.state, 'fence', h.fence, 'ended', ended, 'how', how,
+    'again_by', h.holder == caller and 'you' or 'another', 'now', text(NOW) })
 end
 
 -- The same call on the same lease heard again gets the entry that the first one wrote; `remembered` makes a change one
@@ -131,11 +123,11 @@ local function remembered(change)
   return change
 end
 
--- How this lease ended, for the next holder: the last three.
+-- How this lease ended, for the next holder: the last few.
 local function with_attempt(h, outcome, reason)
   local attempts = h.attempts == '' and {} or cjson.decode(h.attempts)
   attempts[#attempts + 1] = { agent = h.holder, outcome = outcome, reason = reason, fence = h.fence, at_ms = text(NOW) }
-  while #attempts > 3 do table.remove(attempts, 1) end
+  while #attempts > LIMITS.attempts_kept do table.remove(attempts, 1) end
   return cjson.encode(attempts)
 end
 
@@ -144,6 +136,6 @@ end
 local function after_lease(h, failures, onward)
   if h.withdrawal_asked ~= '' then return 'withdrawn' end
   local attempts_max = tonumber(h.attempts_max)
-  if failures >= attempts_max or tonumber(h.deliveries) >= 10 * attempts_max then return 'dead' end
+  if failures >= attempts_max or tonumber(h.deliveries) >= LIMITS.deliveries_per_attempt * attempts_max then return 'dead' end
   return onward
 end

@@ -1,5 +1,5 @@
--- Words that every step shares. A step is: its arguments by name (bound from its header), the table of the lifecycle,
--- this page, and its own file.
+-- Words that every step shares. A step is: its arguments by name (bound from its header), TRANSITIONS (the table of
+-- the lifecycle), LIMITS, this page, and its own file.
 --
 -- Order inside a step: the gate; every read and every refusal; the ledger; the writes; PUBLISH last. Scripts are not
 -- rolled back, so nothing may fail once the first write is done.

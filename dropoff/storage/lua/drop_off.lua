@@ -13,7 +13,7 @@ if stop then return stop end
 
 local function standing(h)
   local waiting = redis.call('XLEN', ready_of(h))
-  local seen_since = text(NOW - 300000)
+  local seen_since = text(NOW - LIMITS.picker_seen_ms)
   return { 'state', h.state, 'ahead', text(math.max(waiting - (h.state == 'waiting' and 1 or 0), 0)),
     'pickers', text(redis.call('ZCOUNT', pickers, seen_since, '+inf')) }
 end
@@ -27,7 +27,7 @@ end
 local settings = redis.call('HMGET', config, 'rev', 'schema', 'schema_hash', 'version', 'attempts_max', 'waiting_max')
 if settings[1] ~= config_rev then return answer('stale') end
 h.id, h.queue, h.version, h.schema_hash, h.digest = id, queue, settings[4], settings[3], digest
-if redis.call('XLEN', ready_of(h)) >= tonumber(settings[6]) then
+if redis.call('XLEN', ready_of(h)) + redis.call('ZCARD', timers) >= tonumber(settings[6]) then
   return refused('queue_full', { 'waiting_max', settings[6] })
 end
 

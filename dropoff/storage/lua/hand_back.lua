@@ -14,12 +14,13 @@ if again then return again end
 if refusal then return refusal end
 
 local failures = tonumber(h.failures) + (verb == 'retry' and 1 or 0)
-local backoff = math.min(5000 * 2 ^ (failures - 1), 300000)
+local backoff = math.min(LIMITS.retry_ms_base * 2 ^ (failures - 1), LIMITS.retry_ms_max)
 local change = remembered({ failures = text(failures), attempts = with_attempt(h, verb, reason) })
 local to = 'rejected'
 if verb == 'release' then to = after_lease(h, failures, 'waiting') end
 if verb == 'retry' then to = after_lease(h, failures, 'scheduled') end
 if to == 'scheduled' then change.due = text(NOW + (delay_ms == '' and backoff or delay_ms)) end
-if to ~= 'waiting' and to ~= 'scheduled' then change.reason = reason end
+if to == 'dead' and reason == '' then reason = 'handed out too often' end
+if to == 'dead' or to == 'rejected' then change.reason = reason end -- of a withdrawal the sender's own reason stays
 if checkpoint ~= '' then change.checkpoint = checkpoint end
 return answer('handed_back', { 'attempts_max', h.attempts_max }, move(h, verb, to, change, reason))

@@ -12,5 +12,5 @@ local failures = tonumber(h.failures) + 1
 local to = after_lease(h, failures, 'waiting')
 local reason = 'the lease ran out'
 local change = { failures = text(failures), attempts = with_attempt(h, 'lapse', reason) }
-if to ~= 'waiting' then change.reason = reason end
+if to == 'dead' then change.reason = reason end
 return answer('lapsed', {}, move(h, 'lapse', to, change, reason))

@@ -5,17 +5,19 @@
 -- args: @call @queue version
 -- gives: picked_up … | repeated … | empty | stale | refused          (…: the whole record, and how many wait)
 --
--- `pick` remembers which lease this request got, for as long as the lease was given: a lost reply asked for again brings
--- the same lease. Once that lease is over the agent has nothing from it, and the same key takes new work.
+-- `pick` remembers which lease this request got, for as long as the lease goes on: a lost reply asked for again brings
+-- the same lease, also where another queue is asked first this time. Once the lease is over the agent has nothing from
+-- it, and the same key takes new work.
 -- Which handoff it will be is known only here, so its key is made here; it carries this partition's tag.
 local stop = stopped_at_gate()
 if stop then return stop end
 
-local function record_of(id) return queue_keys .. 'h:' .. id end
+local function keys_of_queue(id) return partition_keys .. 'q:' .. string.match(id, '^(.*)%-') .. ':' end -- ids carry it
+local function record_of(id) return keys_of_queue(id) .. 'h:' .. id end
 local function whole(word, h, entry)
   local facts = redis.call('HGETALL', h.key)
   facts[#facts + 1] = 'waiting'
-  facts[#facts + 1] = text(redis.call('XLEN', ready_of(h)))
+  facts[#facts + 1] = text(redis.call('XLEN', keys_of_queue(h.id) .. 'ready:' .. h.version))
   return answer(word, facts, entry)
 end
 
@@ -31,11 +33,11 @@ end
 local settings = redis.call('HMGET', config, 'rev', 'lease_ms')
 if not settings[1] then return answer('stale') end
 
--- Who asks for work is a picker. Written at most every ten seconds an agent: an empty queue must not fill the disk.
+-- Who asks for work is a picker. Written now and then only: an empty queue must not fill the disk.
 local seen = redis.call('ZSCORE', pickers, caller)
-if not seen or NOW - seen > 10000 or NOW < tonumber(seen) then
+if not seen or NOW - seen > LIMITS.picker_noted_ms or NOW < tonumber(seen) then
   redis.call('ZADD', pickers, text(NOW), caller)
-  redis.call('ZREMRANGEBYSCORE', pickers, '-inf', text(NOW - 3600000))
+  redis.call('ZREMRANGEBYSCORE', pickers, '-inf', text(NOW - LIMITS.picker_kept_ms))
 end
 
 local stream = ready_of({ version = version })
@@ -47,7 +49,7 @@ while true do
     local fence = text(math.max((tonumber(h.fence) or 0) + 1, NOW))
     local lease_ends = text(NOW + settings[2])
     local entry = move(h, 'pick_up', 'leased', { holder = caller, fence = fence, leased_at = text(NOW),
-      lease_ends = lease_ends, deliveries = text(h.deliveries + 1), progress = '', picked = ENTRY })
+      lease_ends = lease_ends, deliveries = text(h.deliveries + 1), progress = '', picked = ENTRY, pick = pick })
     redis.call('SET', pick, h.id .. ' ' .. fence, 'PX', settings[2])
     return whole('picked_up', h, entry)
   end

@@ -12,9 +12,10 @@ clean()
 local why
 for _, command in ipairs({
   { 'HSET', a_hash, 'n', '1' }, { 'HGET', a_hash, 'n' }, { 'HMGET', a_hash, 'n' }, { 'HGETALL', a_hash },
-  { 'HINCRBY', a_hash, 'n', 1 }, { 'HDEL', a_hash, 'n' }, { 'EXPIRE', a_hash, 1 },
+  { 'HINCRBY', a_hash, 'n', 1 }, { 'HDEL', a_hash, 'n' }, { 'PEXPIRE', a_hash, 1000 },
   { 'XADD', a_stream, '*', 'n', '1' }, { 'XRANGE', a_stream, '-', '+' }, { 'XLEN', a_stream }, { 'XDEL', a_stream, '0-1' },
-  { 'ZADD', a_zset, 1, 'n' }, { 'ZSCORE', a_zset, 'n' }, { 'ZCOUNT', a_zset, 1, 1 }, { 'ZRANGEBYSCORE', a_zset, 1, 1 },
+  { 'ZADD', a_zset, 1, 'n' }, { 'ZSCORE', a_zset, 'n' }, { 'ZCARD', a_zset }, { 'ZCOUNT', a_zset, 1, 1 },
+  { 'ZRANGEBYSCORE', a_zset, 1, 1 },
   { 'ZREM', a_zset, 'none' }, { 'ZREMRANGEBYSCORE', a_zset, 1, 1 },
   { 'SADD', a_set, 'n' }, { 'SET', a_string, 'n', 'PX', 1000 }, { 'GET', a_string },
   { 'PUBLISH', wake, '' }, -- nobody waits for the empty name

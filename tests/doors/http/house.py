@@ -3,13 +3,11 @@
 import asyncio
 import contextlib
 import secrets
-import socket
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx2
 import redis
-import uvicorn
 
 from dropoff.broker import Broker
 from dropoff.contracts.gate import Gates
@@ -20,8 +18,10 @@ from dropoff.inspector import Inspector
 from dropoff.operations import Operations
 from dropoff.storage.keys import Keys
 from dropoff.storage.store import RedisStore
+from tests.doors.served import listener as listener  # given on to tests/client
+from tests.doors.served import serving
 from tests.servers import Server
-from tests.world import until, within
+from tests.world import within
 
 BRIEF: dict[str, Any] = {
     "type": "object",
@@ -34,24 +34,6 @@ BRIEF: dict[str, Any] = {
     "additionalProperties": False,
 }
 WORK: dict[str, Any] = {"topic": "heat pumps", "audience": "exec"}
-
-
-class Running(uvicorn.Server):
-    """A server inside of a test; the signals stay pytest's."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
-
-    async def serves(self) -> bool:
-        return self.started
-
-    async def main_loop(self) -> None:
-        await self.ends.wait()  # uvicorn looks ten times a second; a test need not wait for that
-
-    def __init__(self, config: uvicorn.Config) -> None:
-        super().__init__(config)
-        self.ends = asyncio.Event()
 
 
 def house_on(store: RedisStore, **parts: Any) -> House:
@@ -68,30 +50,6 @@ def house_on(store: RedisStore, **parts: Any) -> House:
         }
         | parts
     )
-
-
-def listener(port: int = 0) -> socket.socket:
-    made = socket.socket()
-    made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    made.bind(("127.0.0.1", port))
-    return made
-
-
-@contextlib.asynccontextmanager
-async def serving(app: Any, port: int = 0) -> AsyncIterator[str]:
-    """Where it serves."""
-    with listener(port) as sock:
-        config = uvicorn.Config(
-            app, http="httptools", ws="none", lifespan="on", log_config=None, timeout_graceful_shutdown=2
-        )
-        server = Running(config)
-        running = asyncio.create_task(server.serve(sockets=[sock]))
-        try:
-            await until("the server to serve", server.serves)
-            yield f"http://127.0.0.1:{sock.getsockname()[1]}"
-        finally:
-            server.ends.set()
-            await within("the server to end", running)
 
 
 class Agent:
@@ -148,10 +106,16 @@ class Desk:
         await self.operator.done(f"/v1/schemas/{name}", schema)
         return await self.operator.done("/v1/queues", {"name": name, "schema": name, **settings})
 
-    def stored(self) -> dict[bytes, bytes]:
-        """Every key of this test and its value. Two of these are equal when nothing changed in between."""
+    def stored(self) -> dict[bytes, Any]:
+        """Every key of this test and its value. Two of these are equal when nothing changed in between.
+
+        Of a hash its fields, for a dump has them in the order of a table that the server rearranges while it is read.
+        """
         with redis.Redis(unix_socket_path=self._server.socket) as client:
-            return {key: client.dump(key) for key in client.scan_iter(f"{self._prefix}*")}  # pyright: ignore[reportReturnType]
+            return {
+                key: client.hgetall(key) if client.type(key) == b"hash" else client.dump(key)
+                for key in client.scan_iter(f"{self._prefix}*")
+            }
 
     async def raw(self, *lines: str) -> str:
         """What is answered to these very lines, for requests that no library would send."""

@@ -39,6 +39,15 @@ async def test_it_lives_and_is_ready_without_a_credential(desk: Desk):
     assert (await nobody.http.head("/livez")).status_code == 200
 
 
+async def test_a_probe_is_answered_by_whatever_name_it_comes(desk: Desk):
+    """It calls each process by its address; what it is told is no secret from a foreign page either."""
+    for path in ("/livez", "/readyz"):
+        for headers in ({"host": "10.1.2.3:8787"}, {"host": ""}, {"origin": "https://evil.example"}):
+            answer = await desk.as_agent("").http.get(path, headers=headers)
+            assert answer.status_code == 200, (path, headers)
+            assert not [name for name in answer.headers if name.startswith("access-control-")], "no page reads it"
+
+
 async def test_without_its_store_it_lives_and_is_not_ready(desk: Desk, scout: Agent, server: Server):
     """Calls say what is certain; all is well again when the store is back."""
     nobody = desk.as_agent("")

@@ -53,7 +53,7 @@ async def test_an_agents_life(desk: Desk):
     assert set(made) == {"agent", "grants", "bearer"}
     scout = desk.as_agent(made["bearer"])
     await scout.done("/v1/drop_off", {"payload": WORK})
-    problem(await scout.ask("/v1/pick_up"), 422, "arguments_invalid")
+    problem(await scout.ask("/v1/pick_up"), 403, "not_allowed")
 
     given = await ops.done("/v1/agents/scout/grant", {"grants": ["pick:research"]})
     assert given["grants"] == ["drop:research", "pick:research"]

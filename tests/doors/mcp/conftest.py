@@ -1,14 +1,11 @@
 """A desk for agents: the door, served by a real server over a real store, and agents that prove who they are."""
 
-import asyncio
 import contextlib
 import secrets
-import socket
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
-import uvicorn
 from starlette.applications import Starlette
 from starlette.routing import Route
 
@@ -21,9 +18,10 @@ from dropoff.identity.callers import Callers
 from dropoff.operations import NewQueue, Operations
 from dropoff.storage.keys import Keys
 from dropoff.storage.store import RedisStore
+from tests.doors import served
 from tests.doors.mcp.wire import ERAS, Agent, Wire
 from tests.servers import Server, source_of
-from tests.world import Clock, until, within
+from tests.world import Clock
 
 BRIEF: dict[str, Any] = {
     "type": "object",
@@ -50,7 +48,7 @@ class Desk:
         self.operator: Caller
         self.url = ""
         self.port = 0
-        self.server: _Server
+        self.server: served.Server
 
     async def furnish(self) -> None:
         """An operator, and one queue."""
@@ -69,57 +67,14 @@ class Desk:
 
     @contextlib.asynccontextmanager
     async def serving(self, **door: Any) -> AsyncIterator[None]:
-        with _listener() as listener:
-            self.port = listener.getsockname()[1]
+        with served.listener() as sock:
+            self.port = sock.getsockname()[1]
             self.url = f"http://127.0.0.1:{self.port}/mcp"
             settings = {"allowed_hosts": [f"127.0.0.1:{self.port}"], "allowed_origins": ["http://friend.example"]}
             app = McpDoor(self.broker, self.callers, version="0", **(settings | door))
-            self.server = server = _Server(Starlette(routes=[Route("/mcp", app)], lifespan=lambda _: app.run()))
-            serving = asyncio.create_task(server.serve(sockets=[listener]))
-            try:
-                await until("the server to serve", server.serves)
+            routed = Starlette(routes=[Route("/mcp", app)], lifespan=lambda _: app.run())
+            async with served.serving_at(sock, routed) as self.server:
                 yield
-            finally:
-                server.end.set()
-                await within("the server to end", serving)
-
-
-class _Server(uvicorn.Server):
-    """Ends when it is told to; uvicorn's own looks ten times a second whether it should, which is long for a test."""
-
-    def __init__(self, app: Starlette) -> None:
-        super().__init__(uvicorn.Config(app, http="httptools", ws="none", lifespan="on", log_level="warning"))
-        self.end = asyncio.Event()
-
-    async def main_loop(self) -> None:
-        await self.end.wait()
-
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        for server in self.servers:
-            server.close()
-        for connection in list(self.server_state.connections):
-            connection.shutdown()
-        await until("all calls to end", self.is_idle)
-        await self.lifespan.shutdown()
-
-    async def is_idle(self) -> bool:
-        return not self.server_state.tasks and await self.is_alone()
-
-    async def is_alone(self) -> bool:
-        return not self.server_state.connections
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield  # signals are pytest's
-
-    async def serves(self) -> bool:
-        return self.started
-
-
-def _listener() -> socket.socket:
-    listener = socket.socket()
-    listener.bind(("127.0.0.1", 0))
-    return listener
 
 
 @pytest.fixture

@@ -101,7 +101,7 @@ async def test_a_late_completion_is_refused(
     await desk.store.due(HandoffId(handoff_id))
     again = await other.pick()
     told = await refused(look, late.call("complete_handoff", lease_id=lease_id, result={"late": True}), "lease_lost")
-    assert "the handoff was given to another agent" in told.text
+    assert "the handoff was picked up again by another agent" in told.text
     assert (await other.call("complete_handoff", lease_id=again)).content["status"] == "completed"
 
 
@@ -211,7 +211,7 @@ async def test_a_payload_that_is_a_string_of_json_has_its_own_sentence(wire: Ope
         ("drop_off", {"payload": BRIEF, "note": "x" * 501}, "note: too long"),
         ("drop_off", {"payload": BRIEF, "delay_seconds": -1}, "delay_seconds: "),
         ("drop_off", {"payload": BRIEF, "caller": "ops"}, "caller: unknown field"),
-        ("drop_off", {"payload": BRIEF, "note": "x" * 300_000}, "300 kB"),
+        ("drop_off", {"payload": BRIEF, "note": "x" * 300_000}, "300,024 bytes"),
         ("check_handoff", {"handoff_id": 7}, "handoff_id: "),
         ("check_handoff", {"handoff_id": "", "wait_seconds": 31}, "wait_seconds: "),
     ],
@@ -268,7 +268,7 @@ async def test_a_payload_over_the_limit_is_refused_with_both_sizes(wire: Open, l
     """Too large for the queue, and still a tool's result that a model can act on."""
     payload = {"topic": "x" * 300_000, "audience": "exec"}
     told = await refused(look, wire(scout).call("drop_off", payload=payload), "payload_too_large")
-    assert "Payload is 300 kB; the limit of 'research' is 262 kB." in told.text
+    assert "Payload is 300,030 bytes; the limit of 'research' is 262,144 bytes." in told.text
 
 
 # ---- request keys ---------------------------------------------------------------------------------------------------

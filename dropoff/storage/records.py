@@ -1,0 +1,163 @@
+"""The records that decisions are made from: principals and their gate, queues, schemas.
+
+Principals and queues are remembered, and what is remembered may be old. The gate and the queue's revision find that out
+inside the step (`stale`), so a memory can make a call slower, never wrong.
+"""
+
+import asyncio
+from collections.abc import Callable
+
+import msgspec
+
+from dropoff.core.caller import Caller, Principal, Revision
+from dropoff.core.handoff import AgentName, QueueName
+from dropoff.core.queue import Queue
+from dropoff.core.store import Stale, StoredSchema
+from dropoff.errors import QueueExists
+from dropoff.storage.connection import Source
+from dropoff.storage.keys import Keys
+from dropoff.storage.replies import queue_of_record
+from dropoff.storage.steps import Steps
+
+
+class Records(Steps):
+    """Reads and writes the records of one store."""
+
+    def __init__(self, source: Source, keys: Keys, clock_ms: Callable[[], int] | None) -> None:
+        super().__init__(source, keys, clock_ms)
+        self._principals: dict[AgentName, Principal] = {}
+        self._queues: dict[QueueName, Queue] | None = None
+
+    # ---- who may what -------------------------------------------------------------------------------------------
+
+    async def principal(self, agent: AgentName, *, fresh: bool = False) -> Principal | None:
+        if not fresh and agent in self._principals:
+            return self._principals[agent]
+        found = await self._commit.ask("HMGET", self.keys.of("agent", agent=agent), "rev", "content")
+        if found[0] is None:
+            self._principals.pop(agent, None)
+            return None
+        principal = msgspec.json.decode(found[1], type=Principal)
+        principal = msgspec.structs.replace(principal, rev=Revision(found[0].decode()))
+        self._principals[agent] = principal
+        return principal
+
+    async def principals(self) -> tuple[Principal, ...]:
+        names = sorted(name.decode() for name in await self._commit.ask("SMEMBERS", self.keys.of("agents")))
+        found = await asyncio.gather(*(self.principal(AgentName(name), fresh=True) for name in names))
+        return tuple(principal for principal in found if principal is not None)
+
+    async def agent_by_bearer(self, bearer_hash: str) -> AgentName | None:
+        found = await self._commit.ask("HGET", self.keys.of("bearers"), bearer_hash)
+        return None if found is None else AgentName(found.decode())
+
+    async def put_principal(self, by: Caller, principal: Principal) -> Principal:
+        content = msgspec.json.encode(msgspec.structs.replace(principal, rev=Revision("0")))
+        reply = await self._run(
+            "put_principal",
+            by,
+            {
+                **self._log_keys(),
+                "record": self.keys.of("agent", agent=principal.agent),
+                "agents": self.keys.of("agents"),
+                "bearers": self.keys.of("bearers"),
+            },
+            agent=principal.agent,
+            expected=principal.rev,
+            content=content,
+            bearers_now=" ".join(principal.bearers),
+        )
+        if reply.word == "stale":
+            return await self._written_already(by, principal)
+        self._raise_refusal(reply)
+        written = msgspec.structs.replace(principal, rev=Revision(reply.facts["rev"].decode()))
+        return await self._opened(by, written)
+
+    async def _written_already(self, by: Caller, principal: Principal) -> Principal:
+        """The step may have run before, with its answer lost: then the record holds just what was asked for."""
+        now = await self.principal(principal.agent, fresh=True)
+        if now is None or msgspec.structs.replace(now, rev=principal.rev) != principal or now.rev == principal.rev:
+            raise Stale
+        return await self._opened(by, now)
+
+    async def _opened(self, by: Caller, principal: Principal) -> Principal:
+        self._principals[principal.agent] = principal
+        await self.gate(by, principal.agent, principal.rev, principal.standing, principal.reason)
+        return principal
+
+    async def gate(self, by: Caller, agent: AgentName, rev: str, standing: str, reason: str = "") -> bool:
+        reply = await self._run(
+            "gate",
+            by,
+            self._log_keys(),
+            agent=agent,
+            agent_rev=rev,
+            agent_standing=standing,
+            reason=reason,
+        )
+        self._raise_refusal(reply)
+        return reply.word == "changed"
+
+    async def standing(self, agent: AgentName) -> str:
+        found = await self._commit.ask("HGET", self.keys.of("gate"), agent)
+        return found.decode() if found else ""
+
+    # ---- queues and schemas -------------------------------------------------------------------------------------
+
+    async def queues(self, *, fresh: bool = False) -> dict[QueueName, Queue]:
+        if self._queues is None or fresh:
+            names = sorted(name.decode() for name in await self._commit.ask("HKEYS", self.keys.of("queues")))
+            read = await asyncio.gather(
+                *(self._commit.ask("HMGET", self.keys.of("config", queue=name), "rev", "content") for name in names)
+            )
+            self._queues = {
+                queue.name: queue for queue in (queue_of_record(rev, content) for rev, content in read if rev)
+            }
+        return self._queues
+
+    async def put_queue(self, by: Caller, queue: Queue) -> Queue:
+        content = msgspec.json.encode(msgspec.structs.replace(queue, rev=Revision("0")))
+        reply = await self._run(
+            "put_queue",
+            by,
+            {**self._log_keys(), "config": self.keys.of("config", queue=queue.name), "queues": self.keys.of("queues")},
+            queue=queue.name,
+            partition=self.keys.partition,
+            content=content,
+            schema=queue.schema,
+            schema_hash=queue.schema_hash,
+            version=queue.version,
+            lease_ms=str(queue.lease_ms),
+            attempts_max=str(queue.attempts_max),
+            waiting_max=str(queue.waiting_max),
+        )
+        self._raise_refusal(reply)
+        written = msgspec.structs.replace(queue, rev=Revision(reply.facts["rev"].decode()))
+        if reply.word == "exists" and reply.facts["content"] != content:
+            there = queue_of_record(reply.facts["rev"], reply.facts["content"])
+            differs = tuple(name for name in queue.__struct_fields__ if getattr(there, name) != getattr(written, name))
+            raise QueueExists(queue=queue.name, differs=differs)
+        await self.queues(fresh=True)
+        return written
+
+    async def schema(self, hash: str) -> StoredSchema | None:
+        content = await self._commit.ask("GET", self.keys.of("schema", hash=hash))
+        if content is None:
+            return None
+        ref = next((ref for ref, known in (await self.schemas()).items() if known == hash), "")
+        return StoredSchema(ref=ref, hash=hash, content=content)
+
+    async def schemas(self) -> dict[str, str]:
+        found = await self._commit.ask("HGETALL", self.keys.of("schemas"))
+        pairs = {found[i].decode(): found[i + 1].decode() for i in range(0, len(found), 2)}
+        return {ref: pairs[ref] for ref in sorted(pairs) if "@" in ref}
+
+    async def put_schema(self, by: Caller, name: str, hash: str, content: bytes) -> tuple[StoredSchema, bool]:
+        keys = {
+            **self._log_keys(),
+            "schema": self.keys.of("schema", hash=hash),
+            "schemas": self.keys.of("schemas"),
+        }
+        reply = await self._run("put_schema", by, keys, name=name, hash=hash, content=content)
+        self._raise_refusal(reply)
+        return StoredSchema(ref=reply.facts["ref"].decode(), hash=hash, content=content), reply.word == "written"

@@ -1,0 +1,124 @@
+"""What comes back from the store, made into our records: a step's words, a hash's fields, an entry.
+
+Everything from there is bytes, and numbers are text; here is the only place that knows it.
+"""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple, cast
+
+import msgspec
+
+from dropoff.core.caller import Revision
+from dropoff.core.handoff import AgentName, Attempt, Handoff, HandoffId, QueueName
+from dropoff.core.ledger import Entry
+from dropoff.core.lifecycle import LEASED, State
+from dropoff.core.queue import Queue
+from dropoff.errors import (
+    AlreadySettled,
+    DropoffError,
+    Frozen,
+    HandoffSettled,
+    HandoffUnknown,
+    LeaseLost,
+    QueueFull,
+    RequestConflict,
+    Unauthenticated,
+)
+
+Facts = dict[str, bytes]
+
+
+class Reply(NamedTuple):
+    """What a step answered."""
+
+    word: str
+    facts: Facts
+    entry: Entry | None
+
+
+def facts_of(flat: Sequence[Any]) -> Facts:
+    return {flat[i].decode(): flat[i + 1] for i in range(0, len(flat), 2)}
+
+
+def number(facts: Facts, name: str) -> int:
+    return int(facts.get(name) or 0)
+
+
+def made_entry(facts: Facts) -> Entry:
+    return msgspec.convert({name: value.decode() for name, value in facts.items()}, Entry)
+
+
+def entry_of(id: bytes, fields: Sequence[bytes]) -> Entry:
+    return made_entry({"id": id} | facts_of(fields))
+
+
+def queue_of_record(rev: bytes, content: bytes) -> Queue:
+    queue = msgspec.json.decode(content, type=Queue)
+    return msgspec.structs.replace(queue, rev=Revision(rev.decode()))
+
+
+def handoff_of(facts: Facts) -> Handoff:
+    def text(name: str) -> str:
+        return facts.get(name, b"").decode()
+
+    return Handoff(
+        id=HandoffId(text("id")),
+        queue=QueueName(text("queue")),
+        state=cast(State, text("state")),
+        sender=AgentName(text("sender")),
+        dropped_ms=number(facts, "dropped"),
+        payload=facts.get("payload", b""),
+        digest=text("digest"),
+        schema=text("schema"),
+        schema_hash=text("schema_hash"),
+        note=text("note"),
+        deliveries=number(facts, "deliveries"),
+        failures=number(facts, "failures"),
+        attempts_max=number(facts, "attempts_max"),
+        holder=AgentName(text("holder")),
+        fence=number(facts, "fence"),
+        lease_ends_ms=number(facts, "lease_ends"),
+        due_ms=number(facts, "due"),
+        ended_ms=number(facts, "ended"),
+        reason=text("reason"),
+        progress=text("progress"),
+        checkpoint=facts.get("checkpoint", b""),
+        result=facts.get("result", b""),
+        withdrawal_asked=bool(text("withdrawal_asked")),
+        attempts=msgspec.json.decode(facts["attempts"], type=tuple[Attempt, ...]) if facts.get("attempts") else (),
+    )
+
+
+def refusal_of(facts: Facts, handoff_id: str, queue_name: str) -> DropoffError:
+    """The error that a step's refusal names. A code that is missing here is a fault of ours."""
+
+    def text(name: str) -> str:
+        return facts.get(name, b"").decode()
+
+    match text("code"):
+        case "frozen":
+            return Frozen(what=text("what"))
+        case "revoked":
+            return Unauthenticated()
+        case "queue_full":
+            return QueueFull(queue=queue_name, waiting_max=number(facts, "waiting_max"))
+        case "request_conflict":
+            return RequestConflict(handoff_id=text("handoff"))
+        case "already_settled":
+            return AlreadySettled(handoff_id=handoff_id, state=text("state"), at_ms=number(facts, "at"))
+        case "lease_lost":
+            ago_ms = max(number(facts, "now") - number(facts, "ended"), 0)
+            whose = "by you under a newer lease" if text("again_by") == "you" else "by another agent"
+            became = f"was picked up again {whose}" if text("state") == LEASED else f"is {text('state')}"
+            return LeaseLost(
+                ended_ago_ms=ago_ms,
+                now=became,
+                fence_now=number(facts, "fence"),
+                handed_back=text("how") in ("retry", "release"),
+            )
+        case "handoff_unknown":
+            return HandoffUnknown(handoff_id=handoff_id)
+        case "handoff_settled":
+            return HandoffSettled(handoff_id=handoff_id, state=text("state"), at_ms=number(facts, "at"))
+        case code:
+            raise AssertionError(f"a step refused with '{code}', which has no error")

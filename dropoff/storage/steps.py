@@ -1,0 +1,126 @@
+"""How a step runs: its keys by name, its arguments, who calls it, and what its answer means.
+
+The caller's revision rides in every step, and the gate inside compares it. A refusal becomes its error here, `stale`
+becomes `Stale`; a reply that the step's header does not announce is a fault of ours.
+"""
+
+from collections.abc import Callable
+
+from redis.exceptions import NoScriptError, ResponseError
+
+from dropoff.core.caller import Caller, caller_upkeep
+from dropoff.core.handoff import AgentName, HandoffId, QueueName, queue_of
+from dropoff.core.lease import Lease
+from dropoff.core.ledger import Durability, Receipt, leaf
+from dropoff.core.store import Stale
+from dropoff.errors import HandoffUnknown, LeaseUnknown
+from dropoff.storage.commit import Commit
+from dropoff.storage.connection import Source, lacks_rights
+from dropoff.storage.keys import Keys
+from dropoff.storage.replies import Reply, facts_of, made_entry, refusal_of
+from dropoff.storage.scripts import script
+
+
+class Steps:
+    """Runs steps on one partition. What the store offers is built on this."""
+
+    def __init__(self, source: Source, keys: Keys, clock_ms: Callable[[], int] | None) -> None:
+        self.keys = keys
+        self._commit = Commit(source)
+        self._clock_ms = clock_ms
+        self._durability: Durability = "memory"
+
+    def _log_keys(self) -> dict[str, str]:
+        return {"gate": self.keys.of("gate"), "ledger": self.keys.of("ledger")}
+
+    def _queue_keys(self, queue: QueueName) -> dict[str, str]:
+        kinds = ("config", "leases", "timers", "held", "final", "dead", "pickers")
+        return self._log_keys() | {kind: self.keys.of(kind, queue=queue) for kind in kinds}
+
+    async def _lease_step(self, name: str, caller: Caller, lease: Lease, /, **args: str | bytes) -> Reply:
+        reply = await self._step(name, caller, lease.queue, lease.handoff_id, fence=str(lease.fence), **args)
+        if reply.word == "refused" and reply.facts["code"] == b"lease_unknown":
+            held = await self.leases_of(caller.agent)
+            raise LeaseUnknown(lease_id=lease.id, held=tuple(lease.id for lease in held))
+        self._raise_refusal(reply, handoff_id=lease.handoff_id)
+        return reply
+
+    async def _handoff_step(self, name: str, caller: Caller, handoff_id: HandoffId, /, **args: str | bytes) -> Reply:
+        queue = queue_of(handoff_id)
+        if queue is None:
+            raise HandoffUnknown(handoff_id=handoff_id)
+        reply = await self._step(name, caller, queue, handoff_id, **args)
+        self._raise_refusal(reply, handoff_id=handoff_id)
+        return reply
+
+    async def _step(
+        self, name: str, caller: Caller, queue: QueueName, handoff_id: str = "", /, **args: str | bytes
+    ) -> Reply:
+        """A step on one queue, and on one handoff of it."""
+        keys = self._queue_keys(queue)
+        if handoff_id:
+            keys["handoff"] = self.keys.of("handoff", queue=queue, id=handoff_id)
+        return await self._run(name, caller, keys, **self._queue_args(queue), **args)
+
+    def _queue_args(self, queue: QueueName) -> dict[str, str]:
+        return {
+            "queue_keys": self.keys.of_queue(queue),
+            "partition_keys": self.keys.base,
+            "wake": self.keys.wake,
+        }
+
+    async def _run(self, name: str, by: Caller, keys: dict[str, str], /, **args: str | bytes) -> Reply:
+        step = script(name)
+        args |= {
+            "caller": by.agent,
+            "rev": by.rev,
+            "credential": by.credential,
+            "trace": by.trace,
+            "clock_ms": str(self._clock_ms()) if self._clock_ms else "",
+        }
+        command = step.command(keys, args)
+        try:
+            reply = await self._commit.ask(*command)
+        except NoScriptError:  # somebody flushed the scripts; this one did not run
+            await self._commit.ask("SCRIPT", "LOAD", step.text)
+            reply = await self._commit.ask(*command)
+        word, facts, entry = reply[0].decode(), facts_of(reply[1]), facts_of(reply[2])
+        assert word in step.gives, f"{name} answered {word}, which its header does not announce"
+        return Reply(word, facts, made_entry(entry) if entry else None)
+
+    def _raise_refusal(self, reply: Reply, *, handoff_id: str = "", queue_name: str = "") -> None:
+        if reply.word == "stale":
+            raise Stale
+        if reply.word == "refused":
+            raise refusal_of(reply.facts, handoff_id, queue_name)
+
+    def _receipt(self, handoff_id: HandoffId, reply: Reply) -> Receipt:
+        assert reply.entry is not None
+        return Receipt(
+            handoff_id=handoff_id,
+            log=self.keys.partition,
+            entry=reply.entry.id,
+            leaf=leaf(reply.entry),
+            durability=self._durability,
+        )
+
+    async def leases_of(self, agent: AgentName) -> tuple[Lease, ...]:
+        held = await self._commit.ask("ZRANGE", self.keys.of("holds", agent=agent), "0", "99", "WITHSCORES")
+        return tuple(Lease(HandoffId(held[i].decode()), int(held[i + 1])) for i in range(0, len(held), 2))
+
+    async def _prove_rights(self) -> None:
+        """Run one step that leaves nothing: missing rights are found now, not in the middle of a handoff."""
+        kinds = ("hash", "stream", "zset", "set", "string")
+        keys = {f"a_{kind}": self.keys.of("proof", type=kind) for kind in kinds}
+        try:
+            reply = await self._run("prove", caller_upkeep(), keys, wake=self.keys.wake)
+        except ResponseError as error:
+            raise lacks_rights("EVALSHA", error) from error
+        if reply.word == "lacking":
+            raise lacks_rights("the broker's steps", reply.facts["why"].decode())
+
+    async def _now_ms(self) -> int:
+        if self._clock_ms:
+            return self._clock_ms()
+        seconds, micros = await self._commit.ask("TIME")
+        return int(seconds) * 1000 + int(micros) // 1000
