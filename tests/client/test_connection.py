@@ -2,7 +2,9 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from typing import Any
 
+import httpx2
 import pytest
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -221,6 +223,27 @@ async def test_what_an_earlier_try_may_have_done_is_not_denied_by_the_last():
         with pytest.raises(BrokerUnreachable, match="not known whether"):
             await broker.call("drop_off", {"queue": "research", "payload": {}})
     assert "again" in heard
+
+
+async def test_what_was_sent_and_cut_is_not_denied_by_the_next_answer(monkeypatch: pytest.MonkeyPatch):
+    """The first try may have arrived; the second, "nothing was stored", speaks of itself alone."""
+
+    async def full(request: Request) -> Response:
+        return problems.respond(errors.BrokerUnavailable(stored="nothing"))
+
+    async with serving_one(full, patience_s=0.5) as broker:
+        real, tries = broker._http.request, list[str]()
+
+        async def cut_once(*args: Any, **kwargs: Any) -> httpx2.Response:
+            tries.append("try")
+            if len(tries) == 1:
+                raise httpx2.ReadError("cut")
+            return await real(*args, **kwargs)
+
+        monkeypatch.setattr(broker._http, "request", cut_once)
+        with pytest.raises(BrokerUnreachable, match="not known whether"):
+            await broker.call("drop_off", {"queue": "research", "payload": {}})
+    assert len(tries) > 1
 
 
 async def test_an_operators_act_is_not_repeated_after_a_503_either():

@@ -60,3 +60,9 @@ def test_another_reason_is_another_leaf(one: str, other: str):
     entries = [Entry(id="1-0", step="s", at="1", actor="a", reason=reason) for reason in (one, other)]
 
     assert (leaf(entries[0]) == leaf(entries[1])) == (one == other)
+
+
+def test_a_fence_longer_than_any_is_none():
+    """Reading a number takes the square of its digits: a caller must not be able to ask for that."""
+    assert parse(f"{new_id(QueueName('research'), bytes(UNIQUE_BYTES))}.{'1' * 13}") is not None
+    assert parse(f"{new_id(QueueName('research'), bytes(UNIQUE_BYTES))}.{'1' * 14}") is None

@@ -273,3 +273,10 @@ def nested(levels: int) -> list[Any]:
 def count(value: Any) -> int:
     inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
     return 1 + sum(count(each) for each in inner)
+
+
+def test_a_path_never_repeats_more_than_80_characters():
+    """Names of fields are the sender's text, too, and a path may have sixty of them."""
+    path = payload.path_of("payload", ["secret" * 5] * 60)
+    assert len(path) <= payload.SHOWN_CHARS_MAX
+    assert path.startswith("payload.")

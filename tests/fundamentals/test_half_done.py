@@ -118,8 +118,9 @@ async def test_one_damaged_record_holds_up_nobody_else(house: House, look: Look)
     await look.client.hset(record, "failures", "many")
 
     house.clock.advance(61_000)
-    await go_round(house.store)
+    done = await go_round(house.store)
 
+    assert [receipt.handoff_id for receipt in done] == [whole.receipt.handoff_id]
     assert (await house.broker.check(house.scout, Check(handoff_id=whole.receipt.handoff_id))).state == "waiting"
     await look.client.hset(record, "failures", "0")
 

@@ -148,3 +148,12 @@ async def test_a_revoked_sender_s_handoffs_go_on(store: RedisStore, waiting_hand
 
     assert picked.handoff.id == waiting_handoff.receipt.handoff_id
     assert await state(store, picked.handoff.id) == "leased"
+
+
+async def test_scheduled_work_counts_against_the_queues_limit(store: RedisStore):
+    """It will wait there; otherwise a delay would be the way around."""
+    small = await store.put_queue(UPKEEP, msgspec.structs.replace(QUEUE, name="small", waiting_max=2))
+    await drop_off(store, queue=small, delay_ms=1_000)
+    await drop_off(store, queue=small)
+    with pytest.raises(QueueFull):
+        await drop_off(store, queue=small, delay_ms=1_000)

@@ -468,3 +468,26 @@ async def test_who_handed_back_and_asks_again_too_late_is_not_told_that_nothing_
 
     assert refusal.value.handed_back
     assert "Nothing of this call was stored" not in str(refusal.value)
+
+
+async def test_what_was_handed_out_too_often_says_so(store: RedisStore):
+    """Released for ever, without a word from anybody: the operator must read why it is dead."""
+    dropped = await drop_off(store)
+    for _ in range(limits.DELIVERIES_PER_ATTEMPT * QUEUE.attempts_max):
+        await hand_back(store, (await pick_up(store)).lease, "release")
+
+    dead = await store.check(ANN, dropped.receipt.handoff_id, may_inspect=False)
+
+    assert (dead.state, dead.reason) == (DEAD, "handed out too often")
+
+
+async def test_of_a_withdrawal_the_senders_reason_stays(store: RedisStore):
+    """Whatever the holder says when it lets go."""
+    dropped = await drop_off(store)
+    picked = await pick_up(store)
+    await withdraw(store, dropped.receipt.handoff_id, reason="no longer needed")
+    await hand_back(store, picked.lease, "release", reason="as you wish")
+
+    gone = await store.check(ANN, dropped.receipt.handoff_id, may_inspect=False)
+
+    assert (gone.state, gone.reason) == (WITHDRAWN, "no longer needed")

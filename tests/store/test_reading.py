@@ -20,6 +20,7 @@ from tests.world import (
     Clock,
     complete,
     drop_off,
+    extend,
     hand_back,
     pick_up,
     unknown_id,
@@ -182,3 +183,16 @@ async def test_one_content_may_have_two_names(store: RedisStore):
     other, new = await store.put_schema(OPS, "drafts", SCHEMA_HASH, SCHEMA)
 
     assert (other.ref, new) == ("drafts@1", True)
+
+
+async def test_a_list_says_all_but_what_may_be_large(store: RedisStore):
+    """The same as the record, without payload, result and checkpoint."""
+    dropped = await drop_off(store, note="for you")
+    await hand_back(store, (await pick_up(store)).lease, "release", reason="busy", checkpoint=b'{"read":7}')
+    await extend(store, (await pick_up(store)).lease, progress="half")
+
+    whole = await store.check(ANN, dropped.receipt.handoff_id, may_inspect=False)
+    [listed] = await store.handoffs(QUEUE.name, LEASED, 10)
+
+    assert whole.attempts
+    assert listed == msgspec.structs.replace(whole, payload=b"", result=b"", checkpoint=b"")
