@@ -6,7 +6,7 @@ one step of the store, which is all or nothing. What happens when a record was o
 
 import asyncio
 from collections.abc import Awaitable, Callable, Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any, Final, TypeVar
 
@@ -16,7 +16,7 @@ from dropoff.contracts.gate import Gates
 from dropoff.contracts.schema import Schema
 from dropoff.core import lease as leases
 from dropoff.core import payload, policy
-from dropoff.core.caller import Caller
+from dropoff.core.caller import EVERYONE, Caller
 from dropoff.core.deciding import current, decided
 from dropoff.core.handoff import (
     UNIQUE_BYTES,
@@ -33,12 +33,13 @@ from dropoff.core.handoff import (
 from dropoff.core.lease import Lease
 from dropoff.core.lifecycle import FINAL
 from dropoff.core.queue import Queue
-from dropoff.core.requests import Check, Complete, Describe, DropOff, Extend, HandBack, Outcome, PickUp, Withdraw
+from dropoff.core.requests import Check, Complete, Describe, DropOff, Extend, HandBack, Next, Outcome, PickUp, Withdraw
 from dropoff.core.store import (
     Completed,
     DroppedOff,
     Extended,
     HandedBack,
+    Paused,
     PickedUp,
     Settling,
     Store,
@@ -47,8 +48,11 @@ from dropoff.core.store import (
 from dropoff.errors import (
     ArgumentsInvalid,
     BrokerUnavailable,
+    DropoffError,
+    HandoffMoved,
     HandoffUnknown,
     LeaseUnknown,
+    NextInvalid,
     PayloadInvalid,
     Problem,
     ResultInvalid,
@@ -69,6 +73,12 @@ class Description(msgspec.Struct, frozen=True, kw_only=True):
     schema: Schema
 
 
+class NothingToPickUp(msgspec.Struct, frozen=True, kw_only=True):
+    """No work now; `paused` where that is an operator's word and not for want of work."""
+
+    paused: bool = False
+
+
 class Broker:
     """Answers callers. Holds no state of its own, so any number of brokers may serve one store."""
 
@@ -87,7 +97,7 @@ class Broker:
 
         async def decide(caller: Caller) -> DroppedOff:
             queue = await self._queue(caller, "drop", "drop_off", request.queue)
-            content = await self._judged(queue, request)
+            content = await self._judged(queue, request.payload)
             handoff = NewHandoff(
                 id=derived_id(caller.agent, queue.name, key) if key else new_id(queue.name, unique),
                 queue=queue.name,
@@ -103,30 +113,67 @@ class Broker:
         with _repeatable(key):
             return await self._decided(caller, decide)
 
-    async def pick_up(self, caller: Caller, request: PickUp, key: str = "") -> PickedUp | None:
-        """Lease the oldest waiting handoff to the caller; None if there is none, also after waiting.
+    async def pick_up(self, caller: Caller, request: PickUp, key: str = "") -> PickedUp | NothingToPickUp:
+        """Lease the oldest waiting handoff to the caller, if there is one now or within the time it waits.
 
-        Called again with the same key while the lease goes on: the same lease.
+        Called again with the same key while the lease goes on: the same lease. Cancelled, it leaves nobody a lease.
         """
         with _repeatable(key):
             return await self._picked_up(caller, request, key or self._unique(16).hex())
 
-    async def _picked_up(self, caller: Caller, request: PickUp, key: str) -> PickedUp | None:
+    async def take_back(self, picked: PickedUp) -> None:
+        """Its picker left before it had the answer: the work goes to the next, and that counts as nothing."""
+        await self.store.recall(picked.lease, "the client left before it had the answer")
+
+    async def _picked_up(self, caller: Caller, request: PickUp, key: str) -> PickedUp | NothingToPickUp:
         names = await self._decided(caller, lambda caller: self._pickable(caller, request.queue))
         loop = asyncio.get_running_loop()
         ends = loop.time() + request.wait_seconds
         async with self.store.waiting_for_work(names) as place:  # before the first look, or a drop could slip between
             while True:
-                picked = await self._decided(caller, lambda caller: self._first(caller, request.queue, key))
+                picked = await self._tried(caller, request.queue, key)
                 left = ends - loop.time()
-                if picked or left <= 0 or not await place.news(left):
+                if isinstance(picked, PickedUp) or left <= 0 or not await place.news(left):
                     return picked
 
+    async def _tried(self, caller: Caller, queue: str, key: str) -> PickedUp | NothingToPickUp:
+        """One try, seen to its end: of a step that is under way nobody can say that it will not bring a lease."""
+        trying = asyncio.ensure_future(self._decided(caller, lambda caller: self._first(caller, queue, key)))
+        try:
+            return await asyncio.shield(trying)
+        except asyncio.CancelledError:
+            with suppress(DropoffError):  # nobody is left to be told
+                picked = await trying
+                if isinstance(picked, PickedUp) and not picked.repeated:
+                    await self.take_back(picked)
+            raise
+
     async def complete(self, caller: Caller, request: Complete) -> Completed:
-        """Record the outcome and end the lease. The same result again is the same success."""
+        """Record the outcome and end the lease. The same result again is the same success.
+
+        With `next`, that is dropped off in the same step: both happen, or neither.
+        """
         lease = await self._lease(caller, request.lease_id)
         result = await self._result(caller, lease, request)
-        return await self._decided(caller, lambda caller: self.store.complete(caller, lease, result))
+        if request.next is None:
+            return await self._decided(caller, lambda caller: self.store.complete(caller, lease, result))
+        onward, salt = request.next, self._unique(16).hex()
+
+        async def decide(caller: Caller) -> Completed:
+            queue = await self._queue(caller, "drop", "complete_handoff", onward.queue)
+            content = await self._judged_next(caller, lease, queue, onward)
+            handoff = NewHandoff(
+                id=derived_id(caller.agent, queue.name, f"next\n{lease.id}"),  # no key of a caller has a line break
+                queue=queue.name,
+                payload=content,
+                salt=salt,
+                digest=digest_of(salt, content),
+                content=content_of(content, onward.note, 0),
+                note=onward.note,
+            )
+            return await self.store.forward(caller, lease, result, queue, handoff)
+
+        return await self._decided(caller, decide)
 
     async def hand_back(self, caller: Caller, request: HandBack, key: str = "") -> HandedBack:
         """End the lease without a result: try again, not for me, or impossible."""
@@ -199,6 +246,33 @@ class Broker:
             ),
         )
 
+    async def resubmit(self, caller: Caller, handoff_id: str) -> DroppedOff:
+        """Put what has ended back as a new handoff that names the old. Said again: the same new one."""
+        name = queue_of(handoff_id)
+        if name is None:
+            raise HandoffUnknown(handoff_id=handoff_id)
+        old_id, salt = HandoffId(handoff_id), self._unique(16).hex()
+
+        async def decide(caller: Caller) -> DroppedOff:
+            queue = await self._queue(caller, "operate", "resubmit", name)
+            old = await self.store.check(caller, old_id, may_inspect=True)
+            if old.state not in FINAL:
+                raise HandoffMoved(handoff_id=old_id, state=old.state, was="over")
+            content = await self._judged(queue, msgspec.json.decode(old.payload))
+            handoff = NewHandoff(
+                id=derived_id(EVERYONE, queue.name, f"resubmit\n{old_id}"),  # whoever says it: once
+                queue=queue.name,
+                payload=content,
+                salt=salt,
+                digest=digest_of(salt, content),
+                content=content_of(content, old.note, old_id),
+                note=old.note,
+                resubmit_of=old_id,
+            )
+            return await self.store.drop_off(caller, queue, handoff)
+
+        return await self._decided(caller, decide)
+
     async def describe(self, caller: Caller, request: Describe) -> list[Description]:
         """The queues the caller may drop into or pick up from, with what each demands."""
         caller = await current(self.store, caller)
@@ -237,26 +311,41 @@ class Broker:
         names = policy.allowed(caller, "pick", await self.store.queues())
         return names or (policy.only_one(caller, "pick", "pick_up", ()),)
 
-    async def _first(self, caller: Caller, name: str, key: str) -> PickedUp | None:
+    async def _first(self, caller: Caller, name: str, key: str) -> PickedUp | NothingToPickUp:
         """From the named queue, or from the first of the caller's that has work; where to begin is left to chance."""
         names = await self._pickable(caller, name)
         begin = self._unique(1)[0] % len(names)
         queues = await self.store.queues()
         request = content_of(name, key)  # the same call, whichever of its queues it comes to first
+        paused = 0
         for queue in (*names[begin:], *names[:begin]):
-            picked = await self.store.pick_up(caller, queues[queue], request)
+            try:
+                picked = await self.store.pick_up(caller, queues[queue], request)
+            except Paused:
+                paused += 1
+                continue
             if picked:
                 return picked
-        return None
+        return NothingToPickUp(paused=paused == len(names))
 
     # ---- what callers bring -------------------------------------------------------------------------------------
 
-    async def _judged(self, queue: Queue, request: DropOff) -> bytes:
+    async def _judged(
+        self, queue: Queue, brought: object, refusal: payload.Refusal | None = None, root: str = "payload"
+    ) -> bytes:
         """The payload in its one encoding, if it is within bounds and fits the queue's schema."""
-        refusal = partial(PayloadInvalid, schema=queue.schema)
-        payload.bound(request.payload, refusal=refusal, queue=queue.name, bytes_max=queue.payload_bytes_max)
-        self._gates.require(await self._schema(queue), request.payload, refusal=refusal)
-        return payload.canonical(request.payload)
+        refusal = refusal or partial(PayloadInvalid, schema=queue.schema)
+        payload.bound(brought, refusal=refusal, root=root, queue=queue.name, bytes_max=queue.payload_bytes_max)
+        self._gates.require(await self._schema(queue), brought, refusal=refusal, root=root)
+        return payload.canonical(brought)
+
+    async def _judged_next(self, caller: Caller, lease: Lease, queue: Queue, onward: Next) -> bytes:
+        """As any payload; and the holder hears how long it may mend it."""
+        try:
+            return await self._judged(queue, onward.payload, partial(NextInvalid, schema=queue.schema), "next.payload")
+        except NextInvalid as error:
+            ends_ms = await self._decided(caller, lambda caller: self.store.lease_ends(caller, lease))
+            raise NextInvalid(schema=error.schema, problems=error.problems, lease_ends_ms=ends_ms) from None
 
     async def _result(self, caller: Caller, lease: Lease, request: Complete) -> bytes:
         """The result in its one encoding. Out of bounds it is refused, and the holder hears how long it may mend it."""

@@ -92,6 +92,11 @@ def _counted(problems: Sequence[Problem]) -> str:
     return "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
 
 
+def _kept(*, of_next: bool) -> str:
+    """Where `next` was refused nothing happened at all: the holder must not think that its work is completed."""
+    return "Nothing was stored; the lease is still yours." if of_next else "Nothing was stored."
+
+
 # ---- what the caller sent ---------------------------------------------------------------------------------------
 
 
@@ -129,6 +134,27 @@ class ResultInvalid(DropoffError):
     def sentence(self) -> str:
         return (
             f"Result rejected: {_counted(self.problems)}. It was not stored. "
+            f"The lease is still yours until {clock(self.lease_ends_ms)}.\n{_listed(self.problems)}\n"
+            f"Fix {'this' if len(self.problems) == 1 else 'these'} and call complete_handoff again."
+        )
+
+
+@dataclass(eq=False, kw_only=True)
+class NextInvalid(DropoffError):
+    """What was to come next does not fit its queue's schema; the lease goes on."""
+
+    code = "next_invalid"
+    retry = "after_mending"
+    http_status = 422
+    exit_code = 6
+
+    schema: str
+    problems: tuple[Problem, ...]
+    lease_ends_ms: int = 0
+
+    def sentence(self) -> str:
+        return (
+            f"Next rejected by schema {self.schema}: {_counted(self.problems)}. Nothing was stored. "
             f"The lease is still yours until {clock(self.lease_ends_ms)}.\n{_listed(self.problems)}\n"
             f"Fix {'this' if len(self.problems) == 1 else 'these'} and call complete_handoff again."
         )
@@ -270,6 +296,27 @@ class Frozen(DropoffError):
 
 
 @dataclass(eq=False, kw_only=True)
+class QueueDraining(DropoffError):
+    """The queue takes no new work, by an operator's word."""
+
+    code = "queue_draining"
+    retry = "never"
+    http_status = 403
+    exit_code = 4
+
+    queue: str
+    reason: str = ""
+    of_next: bool = False
+
+    def sentence(self) -> str:
+        why = f' ("{self.reason[:80]}")' if self.reason else ""
+        return (
+            f"Queue '{self.queue}' takes no new work{why}. {_kept(of_next=self.of_next)} "
+            "Do not retry in this run; report it."
+        )
+
+
+@dataclass(eq=False, kw_only=True)
 class QueueFull(DropoffError):
     """The queue holds as many handoffs as it may."""
 
@@ -280,10 +327,11 @@ class QueueFull(DropoffError):
 
     queue: str
     waiting_max: int
+    of_next: bool = False
 
     def sentence(self) -> str:
         return (
-            f"Queue '{self.queue}' holds {self.waiting_max:,} handoffs, its limit. Nothing was stored. "
+            f"Queue '{self.queue}' holds {self.waiting_max:,} handoffs, its limit. {_kept(of_next=self.of_next)} "
             "Try again in about 60 s."
         )
 
@@ -457,6 +505,83 @@ class SchemaRefused(DropoffError):
 
 
 @dataclass(eq=False, kw_only=True)
+class HandoffMoved(DropoffError):
+    """The handoff has moved on since it was looked at."""
+
+    code = "handoff_moved"
+    retry = "after_mending"
+    http_status = 409
+    exit_code = 5
+
+    handoff_id: str
+    state: str
+    was: str  # what it would have to be
+
+    def sentence(self) -> str:
+        seen = "no longer held under the lease that was named" if self.was == "leased" else f"not {self.was}"
+        return (
+            f"Handoff {self.handoff_id} is {self.state}, {seen}. Nothing was changed. "
+            f"Look at it again: dropoff handoff show {self.handoff_id}"
+        )
+
+
+@dataclass(eq=False, kw_only=True)
+class ApprovalNeedsAnother(DropoffError):
+    """Who dropped a handoff off cannot approve it."""
+
+    code = "approval_needs_another"
+    retry = "never"
+    http_status = 403
+    exit_code = 4
+
+    handoff_id: str
+
+    def sentence(self) -> str:
+        return (
+            f"You dropped off {self.handoff_id} yourself; somebody else must approve or deny it. Nothing was changed."
+        )
+
+
+@dataclass(eq=False, kw_only=True)
+class DigestDiffers(DropoffError):
+    """The payload that was looked at is not the one that is held."""
+
+    code = "digest_differs"
+    retry = "after_mending"
+    http_status = 409
+    exit_code = 5
+
+    handoff_id: str
+    digest: str
+
+    def sentence(self) -> str:
+        return (
+            f"The payload of {self.handoff_id} has another digest, {self.digest[:16]}…. Nothing was changed. "
+            f"Look at what is held, and judge that: dropoff handoff show {self.handoff_id}"
+        )
+
+
+@dataclass(eq=False, kw_only=True)
+class QueueNotEmpty(DropoffError):
+    """The queue still holds handoffs."""
+
+    code = "queue_not_empty"
+    retry = "after_mending"
+    http_status = 409
+    exit_code = 5
+
+    queue: str
+    left: int
+
+    def sentence(self) -> str:
+        many = "1 handoff" if self.left == 1 else f"{self.left:,} handoffs"
+        return (
+            f"Queue '{self.queue}' still holds {many}. It was not removed. Let it run empty "
+            f"(dropoff queue drain {self.queue}), or withdraw what is left, and remove it then."
+        )
+
+
+@dataclass(eq=False, kw_only=True)
 class QueueExists(DropoffError):
     """A queue of that name is there, with other settings."""
 
@@ -472,7 +597,7 @@ class QueueExists(DropoffError):
         differs = f" It differs in: {named(self.differs)}." if self.differs else ""
         return (
             f"Queue '{self.queue}' exists with other settings.{differs} Nothing was changed. "
-            "Settings stay as they were made in this release; use another name."
+            f"Change its settings with: dropoff queue edit {self.queue} …, or use another name."
         )
 
 

@@ -9,12 +9,14 @@ import asyncio
 import hashlib
 import itertools
 from collections.abc import Awaitable, Callable
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 import msgspec
 import pytest
 
+from dropoff.core import limits
 from dropoff.core.caller import Caller, Principal, Revision, caller_upkeep
+from dropoff.core.deciding import everyone
 from dropoff.core.grant import Grant
 from dropoff.core.handoff import AgentName, HandoffId, NewHandoff, QueueName, content_of, derived_id, digest_of, new_id
 from dropoff.core.lease import Lease
@@ -74,15 +76,31 @@ QUEUE: Final = Queue(
 )
 
 
+def a_queue(name: str, **settings: Any) -> Queue:
+    """A queue that is not there yet, like QUEUE but for this."""
+    return msgspec.structs.replace(QUEUE, name=QueueName(name), rev=Revision("0"), **settings)
+
+
 async def furnish(store: Store, *queues: Queue) -> None:
     """Put people, schema and queues into an empty store."""
+    await store.beat()
+    await everyone(store)
     for person in PEOPLE:
         put = await store.put_principal(UPKEEP, Principal(agent=person.agent, grants=person.grants))
         assert put.rev == person.rev
     stored, _ = await store.put_schema(UPKEEP, "research", SCHEMA_HASH, SCHEMA)
     assert stored == StoredSchema(ref="research@1", hash=SCHEMA_HASH, content=SCHEMA)
     for queue in queues or (QUEUE,):
-        assert (await store.put_queue(UPKEEP, queue)).rev == queue.rev
+        new = msgspec.structs.replace(queue, rev=Revision("0"))
+        assert (await store.put_queue(UPKEEP, new)).rev == queue.rev
+
+
+async def live(store: Store, clock: Clock, ms: int) -> None:
+    """Let time pass in which brokers are there: their heart beats. Without, time that passes is an outage."""
+    end = clock.now_ms + ms
+    while clock.now_ms < end:
+        clock.advance(min(limits.OUTAGE_MS, end - clock.now_ms))
+        await store.beat()
 
 
 # ---- the verbs, in short ----------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ takes only higher revisions, so that does no harm however often and by whomever 
 from collections.abc import Awaitable, Callable
 from typing import Final, TypeVar
 
-from dropoff.core.caller import Caller, caller_of, caller_upkeep
+from dropoff.core.caller import EVERYONE, Caller, Principal, caller_of, caller_upkeep
 from dropoff.core.store import Stale, Store
 from dropoff.errors import ChangingNow, NotAllowed, QueueNeeded, QueueUnknown, Unauthenticated
 
@@ -47,9 +47,14 @@ async def current(store: Store, caller: Caller) -> Caller:
 
 async def renewed(store: Store, caller: Caller) -> Caller:
     """The caller by its record of now, which the gate knows on return; the queues are read anew as well."""
-    principal = await store.principal(caller.agent, fresh=True)
+    await everyone(store)
+    principal = await store.enforce(caller.agent)
     await store.queues(fresh=True)
     if principal is None:
         raise Unauthenticated
-    await store.gate(caller_upkeep(), principal.agent, principal.rev, principal.standing, principal.reason)
     return caller_of(principal, caller.credential, caller.trace)
+
+
+async def everyone(store: Store) -> Principal:
+    """The record of everybody at once, which the gate knows on return; no step passes without its word."""
+    return await store.enforce(EVERYONE) or await store.put_principal(caller_upkeep(), Principal(agent=EVERYONE))

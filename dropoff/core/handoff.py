@@ -72,6 +72,7 @@ class NewHandoff(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     content: str  # SHA-256 of all that the caller asked for: the same request key must bring the same
     note: str = ""
     delay_ms: int = 0
+    resubmit_of: str = ""  # the handoff that ended, and is put back as this new one
 
 
 class Attempt(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -82,6 +83,9 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     reason: str
     fence: str
     at_ms: str  # text, for it comes from Lua, which prints large numbers wrongly
+    entry: str = ""
+    request: str = ""  # of the holder's own call, so that it is answered again what it was answered
+    content: str = ""
 
 
 class Handoff(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -110,6 +114,10 @@ class Handoff(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     checkpoint: bytes = b""
     result: bytes = b""
     withdrawal_asked: bool = False
+    expires_ms: int = 0
+    parent: str = ""  # the handoff whose completion dropped this one off
+    next: str = ""  # the handoff that this one's completion dropped off
+    resubmit_of: str = ""
     attempts: tuple[Attempt, ...] = ()
 
     @property

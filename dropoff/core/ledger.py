@@ -23,9 +23,9 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, renam
     """One step, as written down. All values are text: Lua would print large numbers wrongly."""
 
     id: str
-    step: str
-    at: str
-    actor: str
+    step: str = ""  # only an entry that the store has lost lacks these three
+    at: str = ""
+    actor: str = ""
     credential: str = ""
     revs: str = ""  # "scout=1763648400123": each principal presented, at which revision
     handoff: str = ""
@@ -38,12 +38,14 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, renam
     lease_ends: str = ""
     digest: str = ""
     schema: str = ""
+    parent: str = ""  # drop_off: the handoff whose completion dropped this one off
+    resubmit_of: str = ""  # drop_off: the handoff that ended, and is put back
     failures: str = ""
     reason: str = ""
     trace: str = ""
     agent: str = ""  # gate: whose standing changed
     rev: str = ""
-    standing: str = ""
+    standing: str = ""  # gate: active, frozen or revoked; put_queue: open, paused or draining
 
 
 class Receipt(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -8,6 +8,9 @@ verbs are decided by what the handoff has been through: a lapse leads back to `w
 are used up, or to `withdrawn` when its sender has asked for it meanwhile. The step decides and names the state; the
 relation says whether it may.
 
+`postpone` is what a lapse becomes when a freeze or an outage kept the holder from extending: the lease goes on for one
+whole term, and nothing is counted.
+
 Read by Python (`may`), by Lua (`as_lua` is printed at the head of each step, where `move()` obeys it) and by people
 (`as_markdown` is the table in the README). A step that has no arrow here cannot be written.
 """
@@ -19,7 +22,7 @@ State = Literal[
 ]
 Verb = Literal[
     "drop_off", "approve", "deny", "due", "pick_up", "extend", "complete",
-    "release", "retry", "reject", "recall", "lapse", "expire", "withdraw",
+    "release", "retry", "reject", "recall", "lapse", "postpone", "expire", "withdraw",
 ]  # fmt: skip
 
 ABSENT: Final = "absent"
@@ -36,7 +39,7 @@ WITHDRAWN: Final = "withdrawn"
 TRANSITIONS: Final[dict[State, dict[Verb, frozenset[State]]]] = {
     ABSENT: {"drop_off": frozenset({WAITING, SCHEDULED, HELD})},
     HELD: {
-        "approve": frozenset({WAITING}),
+        "approve": frozenset({WAITING, SCHEDULED}),  # a delay that its sender asked for still holds
         "deny": frozenset({REJECTED}),
         "withdraw": frozenset({WITHDRAWN}),
         "expire": frozenset({EXPIRED}),
@@ -59,6 +62,7 @@ TRANSITIONS: Final[dict[State, dict[Verb, frozenset[State]]]] = {
         "retry": frozenset({SCHEDULED, DEAD, WITHDRAWN}),
         "recall": frozenset({WAITING, DEAD, WITHDRAWN}),
         "lapse": frozenset({WAITING, DEAD, WITHDRAWN}),
+        "postpone": frozenset({LEASED}),
         "withdraw": frozenset({LEASED}),  # asks the holder, who learns it at the next extend
     },
     COMPLETED: {},

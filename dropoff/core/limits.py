@@ -16,6 +16,9 @@ LEASE_MS_DEFAULT: Final = 300_000
 LEASE_MS_MIN: Final = 1_000
 LEASE_MS_MAX: Final = 86_400_000  # also how long one lease can be kept alive by extending it
 ATTEMPTS_MAX_DEFAULT: Final = 5
+RETENTION_MS_DEFAULT: Final = 30 * 86_400_000  # what ended is kept this long, for its sender to ask and for people
+RETENTION_MS_MIN: Final = 60_000
+EXPIRES_MS_MAX: Final = 365 * 86_400_000
 DELIVERIES_PER_ATTEMPT: Final = 10  # ends a handoff that is only ever released: see lifecycle, release → dead
 WAITING_MAX_DEFAULT: Final = 1_000_000
 DELAY_MS_MAX: Final = 30 * 86_400_000
@@ -31,16 +34,30 @@ PICKER_KEPT_MS: Final = 3_600_000
 MINUTE_KEPT_MS: Final = 7_200_000  # the counters of one minute: a little longer than the hour that is shown
 ATTEMPTS_KEPT: Final = 3  # previous attempts shown to the next holder
 
-OVERDUE_AT_ONCE: Final = 200  # upkeep ends this many leases a tick and queue: about 2 ms of the store's time
+PASSED_OVER: Final = 100  # expired handoffs that one pick_up looks past; upkeep ends them within a second or two
+
+OVERDUE_AT_ONCE: Final = 200  # what upkeep does in one go: about 2 ms of the store's time
+OVERDUE_GOES: Final = 20  # and this often in one round, so that a million expired handoffs do not take hours
+
+BEAT_MS: Final = 800  # upkeep beats once a second; of several brokers one is enough
+OUTAGE_MS: Final = 3_000  # three beats missed by every broker: nobody could have extended a lease
+
+BATCH_CALLS_MAX: Final = 100  # calls that one request to /v1/batch may hold
+PICKED_AT_ONCE_MAX: Final = 100
 
 OBEYED_BY_STEPS: Final = {
     "attempts_kept": ATTEMPTS_KEPT,
+    "beat_ms": BEAT_MS,
     "deliveries_per_attempt": DELIVERIES_PER_ATTEMPT,
+    "lease_ms": LEASE_MS_DEFAULT,
     "lease_ms_max": LEASE_MS_MAX,
     "minute_kept_ms": MINUTE_KEPT_MS,
+    "outage_ms": OUTAGE_MS,
+    "passed_over": PASSED_OVER,
     "picker_kept_ms": PICKER_KEPT_MS,
     "picker_noted_ms": PICKER_NOTED_MS,
     "picker_seen_ms": PICKER_SEEN_MS,
+    "retention_ms": RETENTION_MS_DEFAULT,
     "retry_ms_base": RETRY_MS_BASE,
     "retry_ms_max": RETRY_MS_MAX,
 }

@@ -1,10 +1,15 @@
 """A queue: its contract and its limits, as one value."""
 
+from typing import Literal
+
 import msgspec
 
 from dropoff.core import limits
 from dropoff.core.caller import Revision
 from dropoff.core.handoff import QueueName
+
+# open: as one expects. paused: work comes in, none goes out. draining: work goes out, none comes in.
+QueueState = Literal["open", "paused", "draining"]
 
 
 class Queue(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -19,6 +24,11 @@ class Queue(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     attempts_max: int = limits.ATTEMPTS_MAX_DEFAULT
     payload_bytes_max: int = limits.PAYLOAD_BYTES_MAX
     waiting_max: int = limits.WAITING_MAX_DEFAULT
+    approval: bool = False  # what is dropped off is held until somebody else approves it
+    expires_ms: int = 0  # what nobody has taken in this time expires; 0: never
+    retention_ms: int = limits.RETENTION_MS_DEFAULT  # what ended is forgotten after this time
+    state: QueueState = "open"
+    reason: str = ""  # why it is paused or draining
 
     @property
     def version(self) -> str:
@@ -32,6 +42,7 @@ class QueueFigures(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     waiting: int = 0
     leased: int = 0
     scheduled: int = 0
+    held: int = 0
     dead: int = 0
     ended: int = 0
     pickers: int = 0

@@ -30,9 +30,18 @@ class PickUp(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     wait_seconds: Annotated[Wait, Meta(description="How long to wait when there is no work.")] = limits.WAIT_S_DEFAULT
 
 
+class Next(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What is dropped off in the same step that completes."""
+
+    queue: Annotated[str, Meta(description="Where it goes; may be left out if you have one queue only.")] = ""
+    note: Annotated[Text, Meta(description="A word to the receiver, beside the payload.")] = ""
+    payload: Annotated[dict[str, Any], Meta(description="The work itself: an object that fits the queue's schema.")]
+
+
 class Complete(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     lease_id: Annotated[str, Meta(description="The lease_id that pick_up gave you.")]
     result: Annotated[dict[str, Any], Meta(description="The outcome, for the sender to read.")] = {}
+    next: Annotated[Next | None, Meta(description="Drops this off in the same step: both happen, or neither.")] = None
 
 
 class HandBack(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -26,10 +26,15 @@ from dropoff.core.lifecycle import State
 from dropoff.core.queue import Queue, QueueFigures
 
 Settling = Literal["release", "retry", "reject"]
+Judging = Literal["approve", "deny"]
 
 
 class Stale(Exception):
     """The step was decided with an older record than the store has. Nothing was done."""
+
+
+class Paused(Exception):
+    """The queue gives nothing out for now. Nothing was done."""
 
 
 class StoredSchema(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -64,6 +69,7 @@ class Extended(msgspec.Struct, frozen=True, kw_only=True):
 
 class Completed(msgspec.Struct, frozen=True, kw_only=True):
     receipt: Receipt
+    next_id: str = ""  # what the same step dropped off
     repeated: bool = False
 
 
@@ -79,11 +85,32 @@ class Withdrawn(msgspec.Struct, frozen=True, kw_only=True):
     repeated: bool = False
 
 
+class Judged(msgspec.Struct, frozen=True, kw_only=True):
+    receipt: Receipt
+    state: State  # `waiting` or `scheduled` if approved, `rejected` if denied
+    repeated: bool = False
+
+
+class Released(msgspec.Struct, frozen=True, kw_only=True):
+    receipt: Receipt
+    state: State
+    repeated: bool = False
+
+
 class Overdue(msgspec.Struct, frozen=True, kw_only=True):
     """What the clock has to end or to start in one queue."""
 
-    leases: tuple[HandoffId, ...]
-    timers: tuple[HandoffId, ...]
+    leases: tuple[HandoffId, ...] = ()
+    timers: tuple[HandoffId, ...] = ()
+    expiries: tuple[HandoffId, ...] = ()
+    ended: tuple[HandoffId, ...] = ()  # so long ago that it is to be forgotten
+
+
+class Mended(msgspec.Struct, frozen=True, kw_only=True):
+    """What a look at everything found wrong and put right."""
+
+    looked_at: int = 0
+    mended: int = 0
 
 
 class Waiting(Protocol):
@@ -100,7 +127,7 @@ class Store(Protocol):
     async def drop_off(self, caller: Caller, queue: Queue, handoff: NewHandoff) -> DroppedOff: ...
 
     async def pick_up(self, caller: Caller, queue: Queue, request: str) -> PickedUp | None:
-        """Lease the oldest waiting handoff to the caller; None when nothing waits."""
+        """Lease the oldest waiting handoff to the caller; None when nothing waits. Raises `Paused`."""
         ...
 
     async def extend(
@@ -112,6 +139,10 @@ class Store(Protocol):
         ...
 
     async def complete(self, caller: Caller, lease: Lease, result: bytes) -> Completed: ...
+
+    async def forward(self, caller: Caller, lease: Lease, result: bytes, queue: Queue, onward: NewHandoff) -> Completed:
+        """Complete, and drop `onward` off into `queue`: both or neither. The caller's right to is already judged."""
+        ...
 
     async def hand_back(
         self,
@@ -134,6 +165,16 @@ class Store(Protocol):
 
     async def leases_of(self, agent: AgentName) -> tuple[Lease, ...]: ...
 
+    # ---- what operators ask -------------------------------------------------------------------------------------
+
+    async def judge(self, caller: Caller, handoff_id: HandoffId, verb: Judging, *, digest: str, reason: str) -> Judged:
+        """Approve or deny what is held, for the payload of this digest; never by its own sender."""
+        ...
+
+    async def release(self, caller: Caller, lease: Lease, *, reason: str) -> Released:
+        """Take work from the holder of just this lease; it counts as nothing."""
+        ...
+
     # ---- who waits ----------------------------------------------------------------------------------------------
 
     def waiting_for_work(self, queues: Sequence[QueueName]) -> AbstractAsyncContextManager[Waiting]:
@@ -144,13 +185,49 @@ class Store(Protocol):
 
     # ---- what the clock starts ----------------------------------------------------------------------------------
 
+    async def beat(self) -> None:
+        """Upkeep's heartbeat, once a second; without a fresh one nothing lapses, and a gap is an outage.
+
+        A store that a newer release has written is found here: from then on this broker takes no step at all.
+        """
+        ...
+
     async def overdue(self, queue: QueueName, at_most: int) -> Overdue: ...
 
     async def lapse(self, handoff_id: HandoffId) -> Receipt | None:
-        """End the lease if its time is over; None if it is not (extended, settled, or ended by another broker)."""
+        """End the lease if its time is over; None if it is not (extended, settled, or ended by another broker).
+
+        Or give it one more term, if its holder could not extend it (a freeze, an outage).
+        """
         ...
 
     async def due(self, handoff_id: HandoffId) -> Receipt | None: ...
+
+    async def expire(self, handoff_id: HandoffId) -> Receipt | None: ...
+
+    async def erase(self, handoff_id: HandoffId, by: Caller | None = None) -> Receipt | None:
+        """Forget what ended longer ago than its queue keeps it; by upkeep, or by who removes the queue."""
+        ...
+
+    async def revoked(self, at_most: int) -> tuple[Lease, ...]:
+        """Leases whose holder is revoked."""
+        ...
+
+    async def recall(self, lease: Lease, reason: str) -> Receipt | None:
+        """End just this lease, uncounted; None if it has ended already."""
+        ...
+
+    async def changing(self) -> tuple[AgentName, ...]:
+        """Agents whose record has changed, and whose gate may not know it yet."""
+        ...
+
+    async def claim_mending(self, for_ms: int) -> bool:
+        """True for one broker of all that ask within this time."""
+        ...
+
+    async def mend(self) -> Mended:
+        """Put back what a lost key took: every record into just the indexes that it demands, and the gate's words."""
+        ...
 
     # ---- who may what -------------------------------------------------------------------------------------------
 
@@ -173,12 +250,23 @@ class Store(Protocol):
         """Let the gate know; False if it knew this revision or a higher one."""
         ...
 
+    async def enforce(self, agent: AgentName) -> Principal | None:
+        """Let the gate know what the agent's record says now; the record, or None if there is none."""
+        ...
+
     # ---- queues and schemas -------------------------------------------------------------------------------------
 
     async def queues(self, *, fresh: bool = False) -> dict[QueueName, Queue]: ...
 
     async def put_queue(self, by: Caller, queue: Queue) -> Queue:
-        """Make the queue; `QueueExists` if there is one with other settings, the same again otherwise."""
+        """Make the queue, or change it over the revision that it brings (`Stale` if that is no longer current).
+
+        A new one has revision 0: `QueueExists` if there is one with other settings, the same again otherwise.
+        """
+        ...
+
+    async def drop_queue(self, by: Caller, queue: Queue) -> bool:
+        """Remove a queue in which nothing is left (`QueueNotEmpty` otherwise); False if it is gone already."""
         ...
 
     async def schema(self, hash: str) -> StoredSchema | None: ...

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from dropoff.broker import Description
+from dropoff.broker import Description, NothingToPickUp
 from dropoff.core.handoff import Handoff
 from dropoff.core.ledger import Receipt
 from dropoff.core.lifecycle import FINAL, HELD, LEASED, SCHEDULED
@@ -45,10 +45,11 @@ def dropped_off(done: DroppedOff, queue: str) -> Answer:
     return Answer(content, done.receipt)
 
 
-def picked_up(picked: PickedUp | None) -> Answer:
-    if picked is None:
-        hint = "No work now. End your turn unless you were told to keep waiting."
-        return Answer({"status": "nothing_to_pick_up", "hint": hint})
+def picked_up(picked: PickedUp | NothingToPickUp) -> Answer:
+    if isinstance(picked, NothingToPickUp):
+        why = "An operator has paused this work." if picked.paused else "No work now."
+        hint = f"{why} End your turn unless you were told to keep waiting."
+        return Answer({"status": "nothing_to_pick_up", "hint": hint} | ({"paused": True} if picked.paused else {}))
     handoff = picked.handoff
     content: Content = {
         "status": "picked_up",
@@ -70,7 +71,8 @@ def picked_up(picked: PickedUp | None) -> Answer:
 
 
 def completed(done: Completed) -> Answer:
-    return Answer({"status": "completed", "handoff_id": done.receipt.handoff_id}, done.receipt)
+    content = {"status": "completed", "handoff_id": done.receipt.handoff_id, "next_handoff_id": done.next_id}
+    return Answer(_present(content), done.receipt)
 
 
 def handed_back(done: HandedBack, request: HandBack) -> Answer:

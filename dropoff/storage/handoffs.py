@@ -7,7 +7,7 @@ import hashlib
 from typing import cast
 
 from dropoff.core.caller import Caller, caller_upkeep
-from dropoff.core.handoff import Handoff, HandoffId, NewHandoff, QueueName
+from dropoff.core.handoff import Handoff, HandoffId, NewHandoff, QueueName, content_of
 from dropoff.core.lease import Lease
 from dropoff.core.ledger import Receipt
 from dropoff.core.lifecycle import State
@@ -17,12 +17,16 @@ from dropoff.core.store import (
     DroppedOff,
     Extended,
     HandedBack,
+    Judged,
+    Judging,
     Overdue,
+    Paused,
     PickedUp,
+    Released,
     Settling,
     Withdrawn,
 )
-from dropoff.storage.replies import handoff_of, number
+from dropoff.storage.replies import Reply, handoff_of, number
 from dropoff.storage.steps import Steps
 
 
@@ -44,8 +48,9 @@ class Handoffs(Steps):
             content=handoff.content,
             note=handoff.note,
             delay_ms=str(handoff.delay_ms),
+            resubmit_of=handoff.resubmit_of,
         )
-        self._raise_refusal(reply, queue_name=queue.name)
+        self._raise_refusal(reply)
         return DroppedOff(
             receipt=self._receipt(handoff.id, reply),
             state=cast(State, reply.facts["state"].decode()),
@@ -60,6 +65,8 @@ class Handoffs(Steps):
         keys = self._queue_keys(queue.name) | {"pick": self.keys.of("pick", agent=caller.agent, request=remembered)}
         reply = await self._run("pick_up", caller, keys, **self._queue_args(queue.name), version=queue.version)
         self._raise_refusal(reply)
+        if reply.word == "paused":
+            raise Paused
         if reply.word == "empty":
             return None
         handoff = handoff_of(reply.facts)
@@ -96,7 +103,40 @@ class Handoffs(Steps):
     async def complete(self, caller: Caller, lease: Lease, result: bytes) -> Completed:
         content = hashlib.sha256(result).hexdigest()
         reply = await self._lease_step("complete", caller, lease, request="complete", content=content, result=result)
-        return Completed(receipt=self._receipt(lease.handoff_id, reply), repeated=reply.word == "repeated")
+        return self._completed(lease, reply)
+
+    async def forward(self, caller: Caller, lease: Lease, result: bytes, queue: Queue, onward: NewHandoff) -> Completed:
+        kinds = ("config", "leases", "timers", "held", "expiries", "final", "dead")
+        keys = self._queue_keys(lease.queue) | {"handoff": self._handoff_key(lease.handoff_id)}
+        keys |= {f"next_{kind}": self.keys.of(kind, queue=queue.name) for kind in kinds}
+        reply = await self._run(
+            "forward",
+            caller,
+            keys | {"next_handoff": self._handoff_key(onward.id)},
+            **self._queue_args(lease.queue),
+            fence=str(lease.fence),
+            request="complete",
+            content=content_of(result, onward.queue, onward.content),
+            result=result,
+            next_base=self.keys.of_queue(queue.name),
+            next_id=onward.id,
+            next_queue=queue.name,
+            next_rev=queue.rev,
+            next_payload=onward.payload,
+            next_salt=onward.salt,
+            next_digest=onward.digest,
+            next_content=onward.content,
+            next_note=onward.note,
+        )
+        await self._raise_lease_refusal(caller, lease, reply)
+        return self._completed(lease, reply)
+
+    def _completed(self, lease: Lease, reply: Reply) -> Completed:
+        return Completed(
+            receipt=self._receipt(lease.handoff_id, reply),
+            next_id=reply.facts.get("next", b"").decode(),
+            repeated=reply.word == "repeated",
+        )
 
     async def hand_back(
         self,
@@ -144,12 +184,31 @@ class Handoffs(Steps):
         reply = await self._handoff_step("check", caller, handoff_id, may_inspect="1" if may_inspect else "0")
         return handoff_of(reply.facts)
 
+    # ---- what operators ask -------------------------------------------------------------------------------------
+
+    async def judge(self, caller: Caller, handoff_id: HandoffId, verb: Judging, *, digest: str, reason: str) -> Judged:
+        reply = await self._handoff_step("judge", caller, handoff_id, verb=verb, seen_digest=digest, reason=reason)
+        receipt, state, repeated = self._outcome(handoff_id, reply)
+        return Judged(receipt=receipt, state=state, repeated=repeated)
+
+    async def release(self, caller: Caller, lease: Lease, *, reason: str) -> Released:
+        reply = await self._handoff_step(
+            "release", caller, lease.handoff_id, seen_fence=str(lease.fence), reason=reason
+        )
+        receipt, state, repeated = self._outcome(lease.handoff_id, reply)
+        return Released(receipt=receipt, state=state, repeated=repeated)
+
+    def _outcome(self, handoff_id: HandoffId, reply: Reply) -> tuple[Receipt, State, bool]:
+        """The receipt, the state that the step led to, and whether it was heard before."""
+        assert reply.entry is not None
+        return self._receipt(handoff_id, reply), cast(State, reply.entry.to), reply.word == "repeated"
+
     # ---- what the clock starts ----------------------------------------------------------------------------------
 
     async def overdue(self, queue: QueueName, at_most: int) -> Overdue:
         reply = await self._step("overdue", caller_upkeep(), queue, at_most=str(at_most))
-        leases, timers = (reply.facts[kind].decode().split() for kind in ("leases", "timers"))
-        return Overdue(leases=tuple(map(HandoffId, leases)), timers=tuple(map(HandoffId, timers)))
+        found = {kind: tuple(map(HandoffId, ids.decode().split())) for kind, ids in reply.facts.items()}
+        return Overdue(**found)
 
     async def lapse(self, handoff_id: HandoffId) -> Receipt | None:
         return await self._by_clock("lapse", handoff_id)
@@ -157,6 +216,28 @@ class Handoffs(Steps):
     async def due(self, handoff_id: HandoffId) -> Receipt | None:
         return await self._by_clock("due", handoff_id)
 
-    async def _by_clock(self, step: str, handoff_id: HandoffId) -> Receipt | None:
-        reply = await self._handoff_step(step, caller_upkeep(), handoff_id)
+    async def expire(self, handoff_id: HandoffId) -> Receipt | None:
+        return await self._by_clock("expire", handoff_id)
+
+    async def erase(self, handoff_id: HandoffId, by: Caller | None = None) -> Receipt | None:
+        return await self._by_clock("erase", handoff_id, by)
+
+    async def recall(self, lease: Lease, reason: str) -> Receipt | None:
+        return await self._by_clock("recall", lease.handoff_id, fence=str(lease.fence), reason=reason)
+
+    async def revoked(self, at_most: int) -> tuple[Lease, ...]:
+        reply = await self._run(
+            "revoked",
+            caller_upkeep(),
+            {"recalls": self.keys.of("recalls")},
+            at_most=str(at_most),
+            partition_keys=self.keys.base,
+        )
+        found = [lease.split() for lease in reply.facts["leases"].decode().split(",") if lease]
+        return tuple(Lease(HandoffId(id), int(fence)) for id, fence in found)
+
+    async def _by_clock(
+        self, step: str, handoff_id: HandoffId, by: Caller | None = None, /, **args: str
+    ) -> Receipt | None:
+        reply = await self._handoff_step(step, by or caller_upkeep(), handoff_id, **args)
         return None if reply.word == "nothing" else self._receipt(handoff_id, reply)

@@ -29,6 +29,7 @@ KINDS: Final = {
     "leases": Kind("q:<queue>:leases", "zset", "move", "empty when nothing is leased"),
     "timers": Kind("q:<queue>:timers", "zset", "move", "empty when nothing is scheduled"),
     "held": Kind("q:<queue>:held", "zset", "move", "empty when nothing is held"),
+    "expiries": Kind("q:<queue>:expiries", "zset", "move", "empty when nothing can expire"),
     "final": Kind("q:<queue>:final", "zset", "move", "by retention"),
     "dead": Kind("q:<queue>:dead", "zset", "move", "by retention"),
     "pickers": Kind("q:<queue>:pickers", "zset", "pick_up", "an agent not seen for an hour is left out"),
@@ -36,9 +37,14 @@ KINDS: Final = {
     "holds": Kind("holds:<agent>", "zset", "move", "empty when the agent holds nothing"),
     "pick": Kind("picks:<agent>:<request>", "string", "pick_up", "with the lease it remembers"),
     "gate": Kind("gate", "hash", "gate", "never: who was revoked stays revoked"),
+    "recalls": Kind("recalls", "set", "gate", "empty when no revoked agent holds anything"),
+    "beat": Kind("beat", "hash", "beat", "never"),
+    "format": Kind("format", "string", "beat", "never"),
+    "mending": Kind("mending", "string", "upkeep", "after a minute"),
     "ledger": Kind("ledger", "stream", "every step", "never, until an archive has it"),
     "agent": Kind("agent:<agent>", "hash", "put_principal", "never: its name stays taken"),
     "agents": Kind("agents", "set", "put_principal", "never"),
+    "changing": Kind("changing", "hash", "put_principal", "empty when every gate knows every record"),
     "bearers": Kind("bearers", "hash", "put_principal", "each with its agent's record"),
     "queues": Kind("queues", "hash", "put_queue", "each with its queue"),
     "schema": Kind("schema:<hash>", "string", "put_schema", "never: handoffs are pinned to it"),
@@ -46,13 +52,17 @@ KINDS: Final = {
     "proof": Kind("proof:<type>", "its own", "prove", "within the step that makes it"),
 }
 
-_HOLE = re.compile(r"<(\w+)>")
+_HOLE: Final = re.compile(r"<(\w+)>")
+_PARTS: Final = re.compile(r"(<\w+>)")
 _PATTERNS: Final = {
     name: re.compile(
-        "".join(".+" if part.startswith("<") else re.escape(part) for part in re.split(r"(<\w+>)", kind.name))
+        "".join(f"(?P{part}.+)" if part.startswith("<") else re.escape(part) for part in _PARTS.split(kind.name))
     )
     for name, kind in KINDS.items()
 }
+
+
+UNKNOWN: Final[tuple[str, dict[str, str]]] = ("", {})
 
 
 class Keys:
@@ -73,7 +83,13 @@ class Keys:
 
     def explain(self, key: str) -> Kind | None:
         """The kind of a key found in the store; None if it is none of ours."""
-        if not key.startswith(self.base):
-            return None
-        rest = key.removeprefix(self.base)
-        return next((KINDS[name] for name, pattern in _PATTERNS.items() if pattern.fullmatch(rest)), None)
+        return KINDS.get(self.parse(key)[0])
+
+    def parse(self, key: str) -> tuple[str, dict[str, str]]:
+        """What `of` made a key from: the name of its kind, what fills its holes. `UNKNOWN` if it is none of ours."""
+        if key.startswith(self.base):
+            for name, pattern in _PATTERNS.items():
+                found = pattern.fullmatch(key, len(self.base))
+                if found:
+                    return name, found.groupdict()
+        return UNKNOWN

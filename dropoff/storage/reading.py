@@ -18,7 +18,7 @@ RATE_MINUTES: Final = 5
 LISTED: Final = (
     *("id", "queue", "state", "sender", "dropped", "digest", "schema", "schema_hash", "note", "deliveries", "failures"),
     *("attempts_max", "holder", "fence", "lease_ends", "due", "ended", "reason", "progress", "withdrawal_asked"),
-    "attempts",
+    *("expires", "parent", "next", "resubmit_of", "attempts"),
 )
 
 
@@ -42,18 +42,20 @@ class Reading(Records):
             self._commit.ask("XLEN", ready),
             self._commit.ask("ZCARD", key("leases")),
             self._commit.ask("ZCARD", key("timers")),
+            self._commit.ask("ZCARD", key("held")),
             self._commit.ask("ZCARD", key("dead")),
             self._commit.ask("ZCARD", key("final")),
             self._commit.ask("ZCOUNT", key("pickers"), seen_since, "+inf"),
             self._commit.ask("XRANGE", ready, "-", "+", "COUNT", "1"),
             *(self._commit.ask("HMGET", minute, "in", "out") for minute in minutes),
         )
-        waiting, leased, scheduled, dead, ended, pickers, oldest, *counted = found
+        waiting, leased, scheduled, held, dead, ended, pickers, oldest, *counted = found
         ins, outs = (sum(int(minute[i] or 0) for minute in counted) for i in (0, 1))
         return QueueFigures(
             waiting=waiting,
             leased=leased,
             scheduled=scheduled,
+            held=held,
             dead=dead,
             ended=ended,
             pickers=pickers,

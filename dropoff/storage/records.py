@@ -9,14 +9,14 @@ from collections.abc import Callable
 
 import msgspec
 
-from dropoff.core.caller import Caller, Principal, Revision
+from dropoff.core.caller import EVERYONE, Caller, Principal, Revision, caller_upkeep
 from dropoff.core.handoff import AgentName, QueueName
 from dropoff.core.queue import Queue
 from dropoff.core.store import Stale, StoredSchema
 from dropoff.errors import QueueExists
 from dropoff.storage.connection import Source
 from dropoff.storage.keys import Keys
-from dropoff.storage.replies import queue_of_record
+from dropoff.storage.replies import facts_of, queue_of_record
 from dropoff.storage.steps import Steps
 
 
@@ -43,7 +43,9 @@ class Records(Steps):
         return principal
 
     async def principals(self) -> tuple[Principal, ...]:
-        names = sorted(name.decode() for name in await self._commit.ask("SMEMBERS", self.keys.of("agents")))
+        """Every agent and operator; everybody at once (`*`) is none of them."""
+        agents = await self._commit.ask("SMEMBERS", self.keys.of("agents"))
+        names = sorted({name.decode() for name in agents} - {EVERYONE})
         found = await asyncio.gather(*(self.principal(AgentName(name), fresh=True) for name in names))
         return tuple(principal for principal in found if principal is not None)
 
@@ -61,6 +63,7 @@ class Records(Steps):
                 "record": self.keys.of("agent", agent=principal.agent),
                 "agents": self.keys.of("agents"),
                 "bearers": self.keys.of("bearers"),
+                "changing": self.keys.of("changing"),
             },
             agent=principal.agent,
             expected=principal.rev,
@@ -81,15 +84,31 @@ class Records(Steps):
         return await self._opened(by, now)
 
     async def _opened(self, by: Caller, principal: Principal) -> Principal:
+        """The record is written; now the gate. Whoever dies in between leaves the rest to upkeep (`changing`)."""
         self._principals[principal.agent] = principal
         await self.gate(by, principal.agent, principal.rev, principal.standing, principal.reason)
+        keys = {"changing": self.keys.of("changing")}
+        await self._run("changed", caller_upkeep(), keys, agent=principal.agent, agent_rev=principal.rev)
         return principal
 
+    async def enforce(self, agent: AgentName) -> Principal | None:
+        principal = await self.principal(agent, fresh=True)
+        return None if principal is None else await self._opened(caller_upkeep(), principal)
+
+    async def changing(self) -> tuple[AgentName, ...]:
+        found = await self._commit.ask("HKEYS", self.keys.of("changing"))
+        return tuple(AgentName(name.decode()) for name in found)
+
     async def gate(self, by: Caller, agent: AgentName, rev: str, standing: str, reason: str = "") -> bool:
+        kinds = ("beat", "recalls")
         reply = await self._run(
             "gate",
             by,
-            self._log_keys(),
+            {
+                **self._log_keys(),
+                **{kind: self.keys.of(kind) for kind in kinds},
+                "holds": self.keys.of("holds", agent=agent),
+            },
             agent=agent,
             agent_rev=rev,
             agent_standing=standing,
@@ -106,13 +125,9 @@ class Records(Steps):
 
     async def queues(self, *, fresh: bool = False) -> dict[QueueName, Queue]:
         if self._queues is None or fresh:
-            names = sorted(name.decode() for name in await self._commit.ask("HKEYS", self.keys.of("queues")))
-            read = await asyncio.gather(
-                *(self._commit.ask("HMGET", self.keys.of("config", queue=name), "rev", "content") for name in names)
-            )
-            self._queues = {
-                queue.name: queue for queue in (queue_of_record(rev, content) for rev, content in read if rev)
-            }
+            found = facts_of(await self._commit.ask("HGETALL", self.keys.of("queues")))
+            read = (found[name].partition(b" ") for name in sorted(found))
+            self._queues = {queue.name: queue for queue in (queue_of_record(rev, content) for rev, _, content in read)}
         return self._queues
 
     async def put_queue(self, by: Caller, queue: Queue) -> Queue:
@@ -122,7 +137,8 @@ class Records(Steps):
             by,
             {**self._log_keys(), "config": self.keys.of("config", queue=queue.name), "queues": self.keys.of("queues")},
             queue=queue.name,
-            partition=self.keys.partition,
+            expected=queue.rev,
+            wake=self.keys.wake,
             content=content,
             schema=queue.schema,
             schema_hash=queue.schema_hash,
@@ -130,7 +146,14 @@ class Records(Steps):
             lease_ms=str(queue.lease_ms),
             attempts_max=str(queue.attempts_max),
             waiting_max=str(queue.waiting_max),
+            state=queue.state,
+            approval="1" if queue.approval else "",
+            expires_ms=str(queue.expires_ms),
+            retention_ms=str(queue.retention_ms),
+            reason=queue.reason,
         )
+        if reply.word == "stale" and queue.rev != "0":
+            return await self._put_already(queue)
         self._raise_refusal(reply)
         written = msgspec.structs.replace(queue, rev=Revision(reply.facts["rev"].decode()))
         if reply.word == "exists" and reply.facts["content"] != content:
@@ -139,6 +162,25 @@ class Records(Steps):
             raise QueueExists(queue=queue.name, differs=differs)
         await self.queues(fresh=True)
         return written
+
+    async def _put_already(self, queue: Queue) -> Queue:
+        """The step may have run before, with its answer lost: then the settings are just what was asked for."""
+        now = (await self.queues(fresh=True)).get(queue.name)
+        if now is None or now.rev == queue.rev or msgspec.structs.replace(now, rev=queue.rev) != queue:
+            raise Stale
+        return now
+
+    async def drop_queue(self, by: Caller, queue: Queue) -> bool:
+        keys = self._queue_keys(queue.name) | {
+            "queues": self.keys.of("queues"),
+            "ready": self.keys.of("ready", queue=queue.name, version=queue.version),
+        }
+        reply = await self._run(
+            "drop_queue", by, keys, **self._queue_args(queue.name), queue=queue.name, expected=queue.rev
+        )
+        self._raise_refusal(reply)
+        await self.queues(fresh=True)
+        return reply.word == "dropped"
 
     async def schema(self, hash: str) -> StoredSchema | None:
         content = await self._commit.ask("GET", self.keys.of("schema", hash=hash))

@@ -15,12 +15,17 @@ from dropoff.core.lifecycle import LEASED, State
 from dropoff.core.queue import Queue
 from dropoff.errors import (
     AlreadySettled,
+    ApprovalNeedsAnother,
+    DigestDiffers,
     DropoffError,
     Frozen,
+    HandoffMoved,
     HandoffSettled,
     HandoffUnknown,
     LeaseLost,
+    QueueDraining,
     QueueFull,
+    QueueNotEmpty,
     RequestConflict,
     Unauthenticated,
 )
@@ -45,6 +50,7 @@ def number(facts: Facts, name: str) -> int:
 
 
 def made_entry(facts: Facts) -> Entry:
+    """The entry; of one that the ledger has lost only the id is known."""
     return msgspec.convert({name: value.decode() for name, value in facts.items()}, Entry)
 
 
@@ -85,11 +91,15 @@ def handoff_of(facts: Facts) -> Handoff:
         checkpoint=facts.get("checkpoint", b""),
         result=facts.get("result", b""),
         withdrawal_asked=bool(text("withdrawal_asked")),
+        expires_ms=number(facts, "expires"),
+        parent=text("parent"),
+        next=text("next"),
+        resubmit_of=text("resubmit_of"),
         attempts=msgspec.json.decode(facts["attempts"], type=tuple[Attempt, ...]) if facts.get("attempts") else (),
     )
 
 
-def refusal_of(facts: Facts, handoff_id: str, queue_name: str) -> DropoffError:
+def refusal_of(facts: Facts, handoff_id: str) -> DropoffError:
     """The error that a step's refusal names. A code that is missing here is a fault of ours."""
 
     def text(name: str) -> str:
@@ -101,7 +111,17 @@ def refusal_of(facts: Facts, handoff_id: str, queue_name: str) -> DropoffError:
         case "revoked":
             return Unauthenticated()
         case "queue_full":
-            return QueueFull(queue=queue_name, waiting_max=number(facts, "waiting_max"))
+            return QueueFull(queue=text("queue"), waiting_max=number(facts, "waiting_max"), of_next="of" in facts)
+        case "queue_draining":
+            return QueueDraining(queue=text("queue"), reason=text("reason"), of_next="of" in facts)
+        case "queue_not_empty":
+            return QueueNotEmpty(queue=text("queue"), left=number(facts, "left"))
+        case "handoff_moved":
+            return HandoffMoved(handoff_id=handoff_id, state=text("state"), was=text("was"))
+        case "approval_needs_another":
+            return ApprovalNeedsAnother(handoff_id=handoff_id)
+        case "digest_differs":
+            return DigestDiffers(handoff_id=handoff_id, digest=text("digest"))
         case "request_conflict":
             return RequestConflict(handoff_id=text("handoff"))
         case "already_settled":
@@ -114,7 +134,7 @@ def refusal_of(facts: Facts, handoff_id: str, queue_name: str) -> DropoffError:
                 ended_ago_ms=ago_ms,
                 now=became,
                 fence_now=number(facts, "fence"),
-                handed_back=text("how") in ("retry", "release"),
+                handed_back=bool(text("by_mine")),
             )
         case "handoff_unknown":
             return HandoffUnknown(handoff_id=handoff_id)

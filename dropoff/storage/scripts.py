@@ -17,8 +17,15 @@ from typing import Final
 
 from dropoff.core import lifecycle, limits
 
-KEY_GROUPS: Final = {"@queue": "gate ledger config leases timers held final dead pickers"}
-ARG_GROUPS: Final = {"@call": "caller rev credential trace clock_ms", "@queue": "queue_keys partition_keys wake"}
+KEY_GROUPS: Final = {
+    "@queue": "gate ledger beat config leases timers held expiries final dead",
+    "@next": "next_config next_leases next_timers next_held next_expiries next_final next_dead",
+}
+ARG_GROUPS: Final = {
+    "@call": "caller rev credential trace clock_ms",
+    "@queue": "queue_keys partition_keys wake",
+    "@next": "next_id next_queue next_rev next_payload next_salt next_digest next_content next_note",
+}
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ becomes `Stale`; a reply that the step's header does not announce is a fault of 
 """
 
 from collections.abc import Callable
+from typing import Final
 
 from redis.exceptions import NoScriptError, ResponseError
 
@@ -13,12 +14,14 @@ from dropoff.core.handoff import AgentName, HandoffId, QueueName, queue_of
 from dropoff.core.lease import Lease
 from dropoff.core.ledger import Durability, Receipt, leaf
 from dropoff.core.store import Stale
-from dropoff.errors import HandoffUnknown, LeaseUnknown
+from dropoff.errors import BrokerUnavailable, HandoffUnknown, LeaseUnknown, StoreRefused
 from dropoff.storage.commit import Commit
 from dropoff.storage.connection import Source, lacks_rights
 from dropoff.storage.keys import Keys
 from dropoff.storage.replies import Reply, facts_of, made_entry, refusal_of
 from dropoff.storage.scripts import script
+
+FORMAT: Final = 1  # of what the store holds. Raised when an older release could no longer work on it without harm
 
 
 class Steps:
@@ -29,21 +32,36 @@ class Steps:
         self._commit = Commit(source)
         self._clock_ms = clock_ms
         self._durability: Durability = "memory"
+        self._outdated: StoreRefused | None = None
+
+    async def beat(self) -> None:
+        keys = {"beat": self.keys.of("beat"), "format": self.keys.of("format")}
+        reply = await self._run("beat", caller_upkeep(), keys, my_format=str(FORMAT))
+        if reply.word == "newer":
+            self._outdated = StoreRefused(
+                f"The store is in format {reply.facts['format'].decode()}, of a newer release; this one knows {FORMAT}."
+                " Nothing was changed. Upgrade dropoff, or bring back the backup that was made before the upgrade."
+            )
+            raise self._outdated
 
     def _log_keys(self) -> dict[str, str]:
         return {"gate": self.keys.of("gate"), "ledger": self.keys.of("ledger")}
 
     def _queue_keys(self, queue: QueueName) -> dict[str, str]:
-        kinds = ("config", "leases", "timers", "held", "final", "dead", "pickers")
-        return self._log_keys() | {kind: self.keys.of(kind, queue=queue) for kind in kinds}
+        kinds = ("config", "leases", "timers", "held", "expiries", "final", "dead", "pickers")
+        of_queue = {kind: self.keys.of(kind, queue=queue) for kind in kinds}
+        return self._log_keys() | {"beat": self.keys.of("beat")} | of_queue
 
     async def _lease_step(self, name: str, caller: Caller, lease: Lease, /, **args: str | bytes) -> Reply:
         reply = await self._step(name, caller, lease.queue, lease.handoff_id, fence=str(lease.fence), **args)
+        await self._raise_lease_refusal(caller, lease, reply)
+        return reply
+
+    async def _raise_lease_refusal(self, caller: Caller, lease: Lease, reply: Reply) -> None:
         if reply.word == "refused" and reply.facts["code"] == b"lease_unknown":
             held = await self.leases_of(caller.agent)
             raise LeaseUnknown(lease_id=lease.id, held=tuple(lease.id for lease in held))
         self._raise_refusal(reply, handoff_id=lease.handoff_id)
-        return reply
 
     async def _handoff_step(self, name: str, caller: Caller, handoff_id: HandoffId, /, **args: str | bytes) -> Reply:
         queue = queue_of(handoff_id)
@@ -59,8 +77,13 @@ class Steps:
         """A step on one queue, and on one handoff of it."""
         keys = self._queue_keys(queue)
         if handoff_id:
-            keys["handoff"] = self.keys.of("handoff", queue=queue, id=handoff_id)
+            keys["handoff"] = self._handoff_key(handoff_id)
         return await self._run(name, caller, keys, **self._queue_args(queue), **args)
+
+    def _handoff_key(self, handoff_id: str) -> str:
+        queue = queue_of(handoff_id)
+        assert queue is not None
+        return self.keys.of("handoff", queue=queue, id=handoff_id)
 
     def _queue_args(self, queue: QueueName) -> dict[str, str]:
         return {
@@ -70,6 +93,8 @@ class Steps:
         }
 
     async def _run(self, name: str, by: Caller, keys: dict[str, str], /, **args: str | bytes) -> Reply:
+        if self._outdated:
+            raise BrokerUnavailable(stored="nothing") from self._outdated
         step = script(name)
         args |= {
             "caller": by.agent,
@@ -88,11 +113,11 @@ class Steps:
         assert word in step.gives, f"{name} answered {word}, which its header does not announce"
         return Reply(word, facts, made_entry(entry) if entry else None)
 
-    def _raise_refusal(self, reply: Reply, *, handoff_id: str = "", queue_name: str = "") -> None:
+    def _raise_refusal(self, reply: Reply, *, handoff_id: str = "") -> None:
         if reply.word == "stale":
             raise Stale
         if reply.word == "refused":
-            raise refusal_of(reply.facts, handoff_id, queue_name)
+            raise refusal_of(reply.facts, handoff_id)
 
     def _receipt(self, handoff_id: HandoffId, reply: Reply) -> Receipt:
         assert reply.entry is not None
@@ -100,7 +125,7 @@ class Steps:
             handoff_id=handoff_id,
             log=self.keys.partition,
             entry=reply.entry.id,
-            leaf=leaf(reply.entry),
+            leaf=leaf(reply.entry) if reply.entry.step else "",  # none for an entry that the store has lost
             durability=self._durability,
         )
 

@@ -1,8 +1,8 @@
 """The store: `core.store.Store` on one node of Redis or Valkey.
 
-Its parts are files of their own: `handoffs.py` the steps that agents and the clock start, `records.py` what decisions
-are made from, `reading.py` what operators look at, all of them on `steps.py`. Here is what they share with the broker's
-life: start, waiting, close.
+Its parts are files of their own: `handoffs.py` the steps on handoffs, `records.py` what decisions are made from,
+`reading.py` what operators look at, `mending.py` what puts back lost keys, all of them on `steps.py`. Here is what they
+share with the broker's life: start, waiting, close.
 """
 
 import asyncio
@@ -12,13 +12,12 @@ from contextlib import AbstractAsyncContextManager
 from dropoff.core.handoff import HandoffId, QueueName
 from dropoff.errors import BrokerUnavailable, StoreRefused
 from dropoff.storage.connection import Examined, Source, durability, examine
-from dropoff.storage.handoffs import Handoffs
 from dropoff.storage.keys import Keys
-from dropoff.storage.reading import Reading
+from dropoff.storage.mending import Mending
 from dropoff.storage.wakes import Waiter, Wakes
 
 
-class RedisStore(Handoffs, Reading):
+class RedisStore(Mending):
     """One store, from `start` to `close`."""
 
     def __init__(self, source: Source, keys: Keys | None = None, clock_ms: Callable[[], int] | None = None) -> None:
@@ -31,6 +30,7 @@ class RedisStore(Handoffs, Reading):
         try:
             found = await examine(self._commit.ask)
             await self._prove_rights()
+            await self.beat()
         except BrokerUnavailable as error:
             await self.close()
             raise StoreRefused("The store cannot be reached. Is it running, and is DROPOFF_STORE right?") from error
@@ -70,7 +70,9 @@ class RedisStore(Handoffs, Reading):
     async def _waiting_in(self, queues: Sequence[QueueName]) -> dict[str, int]:
         known = await self.queues()
         streams = {
-            name: self.keys.of("ready", queue=name, version=known[name].version) for name in queues if name in known
+            name: self.keys.of("ready", queue=name, version=known[name].version)
+            for name in queues
+            if name in known and known[name].state != "paused"
         }
         lengths = await asyncio.gather(*(self._commit.ask("XLEN", stream) for stream in streams.values()))
         return dict(zip(streams, lengths, strict=True))

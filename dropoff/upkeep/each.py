@@ -7,21 +7,23 @@ again. A store that is away is no fault of any one handoff, and ends the round.
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable
+from typing import TypeVar
 
-from dropoff.core.handoff import HandoffId
 from dropoff.core.ledger import Receipt
 from dropoff.errors import BrokerUnavailable
+
+T = TypeVar("T")
 
 log = logging.getLogger("dropoff.upkeep")
 
 
-async def each(step: Callable[[HandoffId], Awaitable[Receipt | None]], handoffs: Iterable[HandoffId]) -> list[Receipt]:
-    """The receipts of those for which there was something to do."""
-    ids = list(handoffs)
-    done = await asyncio.gather(*(step(id) for id in ids), return_exceptions=True)
-    for id, outcome in zip(ids, done, strict=True):
+async def each(step: Callable[[T], Awaitable[Receipt | None]], subjects: Iterable[T]) -> list[Receipt]:
+    """The receipts of those for which there was something to do. A subject is a handoff's id, or a lease."""
+    subjects = list(subjects)
+    done = await asyncio.gather(*(step(subject) for subject in subjects), return_exceptions=True)
+    for subject, outcome in zip(subjects, done, strict=True):
         if isinstance(outcome, BrokerUnavailable):
             raise outcome
         if isinstance(outcome, BaseException):
-            log.error("upkeep of %s failed", id, exc_info=outcome)
+            log.error("upkeep of %s failed", subject, exc_info=outcome)
     return [outcome for outcome in done if outcome is not None and not isinstance(outcome, BaseException)]

@@ -9,7 +9,7 @@ from dropoff.core.store import DroppedOff, Stale
 from dropoff.errors import QueueFull, RequestConflict
 from dropoff.storage.store import RedisStore
 from tests.look import Look
-from tests.world import ANN, BOB, CAROL, QUEUE, UPKEEP, Clock, change, complete, drop_off, pick_up, state, work
+from tests.world import a_queue, ANN, BOB, CAROL, QUEUE, UPKEEP, Clock, change, complete, drop_off, pick_up, state, work
 
 
 async def test_a_handoff_is_kept_as_it_was_dropped_off(store: RedisStore, clock: Clock):
@@ -107,7 +107,7 @@ async def test_a_sender_hears_what_is_ahead_and_who_asked_for_work(store: RedisS
 
 async def test_a_full_queue_refuses_until_something_is_picked_up(store: RedisStore, look: Look):
     """The limit counts what waits; what is being worked on has left."""
-    small = await store.put_queue(UPKEEP, msgspec.structs.replace(QUEUE, name="small", waiting_max=2))
+    small = await store.put_queue(UPKEEP, a_queue("small", waiting_max=2))
     await drop_off(store, queue=small)
     last = await drop_off(store, queue=small, key="last")
 
@@ -152,7 +152,7 @@ async def test_a_revoked_sender_s_handoffs_go_on(store: RedisStore, waiting_hand
 
 async def test_scheduled_work_counts_against_the_queues_limit(store: RedisStore):
     """It will wait there; otherwise a delay would be the way around."""
-    small = await store.put_queue(UPKEEP, msgspec.structs.replace(QUEUE, name="small", waiting_max=2))
+    small = await store.put_queue(UPKEEP, a_queue("small", waiting_max=2))
     await drop_off(store, queue=small, delay_ms=1_000)
     await drop_off(store, queue=small)
     with pytest.raises(QueueFull):

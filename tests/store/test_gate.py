@@ -20,6 +20,7 @@ from tests.world import (
     SCHEMA_HASH,
     UPKEEP,
     Clock,
+    a_queue,
     change,
     complete,
     drop_off,
@@ -40,7 +41,7 @@ ASKED_FOR: dict[str, Asking] = {
     "withdraw": lambda store, by, picked: withdraw(store, picked.handoff.id, by),
     "check": lambda store, by, picked: store.check(by, picked.handoff.id, may_inspect=True),
     "put_schema": lambda store, by, picked: store.put_schema(by, "new", SCHEMA_HASH, SCHEMA),
-    "put_queue": lambda store, by, picked: store.put_queue(by, msgspec.structs.replace(QUEUE, name="new")),
+    "put_queue": lambda store, by, picked: store.put_queue(by, a_queue("new")),
     "put_principal": lambda store, by, picked: store.put_principal(by, Principal(agent=AgentName("new"))),
     "gate": lambda store, by, picked: store.gate(by, AgentName("new"), "9", "active"),
 }
@@ -160,7 +161,7 @@ async def test_the_standing_of_nobody_is_empty(store: RedisStore):
 async def test_upkeep_passes_while_everything_is_frozen(store: RedisStore, picked: PickedUp, clock: Clock):
     """It asks nobody, and nobody can ask as upkeep: its name is reserved, and its record is never made."""
     await store.gate(UPKEEP, EVERYONE, "1", "frozen")
-    clock.now_ms = picked.handoff.lease_ends_ms
+    await live(store, clock, picked.handoff.lease_ends_ms - clock.now_ms)
 
     assert await store.lapse(picked.handoff.id)
 

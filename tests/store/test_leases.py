@@ -1,6 +1,5 @@
 """extend, complete and hand_back: what a holder may do, and nobody else."""
 
-import msgspec
 import pytest
 
 from dropoff.core import limits
@@ -19,10 +18,12 @@ from tests.world import (
     UPKEEP,
     Caller,
     Clock,
+    a_queue,
     complete,
     drop_off,
     extend,
     hand_back,
+    live,
     pick_up,
     state,
     unknown_id,
@@ -51,7 +52,7 @@ async def picked(store: RedisStore, waiting_handoff: DroppedOff) -> PickedUp:
 
 
 async def lapsed(store: Store, clock: Clock, picked: PickedUp) -> None:
-    clock.now_ms = picked.handoff.lease_ends_ms
+    await live(store, clock, picked.handoff.lease_ends_ms - clock.now_ms)
     assert await store.lapse(picked.handoff.id)
 
 
@@ -140,7 +141,7 @@ async def test_a_late_call_is_refused_and_changes_nothing(
     """A holder whose lease lapsed cannot touch what another agent now holds."""
     await lapsed(store, clock, picked)
     second = await pick_up(store, CAROL)
-    clock.advance(7_000)
+    await live(store, clock, 7_000)
 
     async with look.nothing_changes():
         with pytest.raises(LeaseLost) as refusal:
@@ -178,7 +179,7 @@ async def test_a_holder_whose_handoff_was_withdrawn_after_its_lease_has_lost_the
 
 async def test_a_former_holder_is_told_as_long_as_its_attempt_is_remembered(store: RedisStore, clock: Clock):
     """After three more attempts it is a stranger."""
-    patient = await store.put_queue(UPKEEP, msgspec.structs.replace(QUEUE, name="long", attempts_max=9))
+    patient = await store.put_queue(UPKEEP, a_queue("long", attempts_max=9))
     await drop_off(store, queue=patient)
     first = await pick_up(store, BOB, queue=patient)
     await lapsed(store, clock, first)
@@ -195,7 +196,7 @@ async def test_a_former_holder_is_told_as_long_as_its_attempt_is_remembered(stor
 
 async def test_a_late_complete_that_nobody_overtook_counts(store: RedisStore, picked: PickedUp, clock: Clock):
     """A lease ends when it is ended, not by the clock alone: finished work is not thrown away."""
-    clock.advance(10 * LEASE_MS)
+    await live(store, clock, 10 * LEASE_MS)
 
     await complete(store, picked.lease)
 
@@ -206,12 +207,12 @@ async def test_a_late_complete_that_nobody_overtook_counts(store: RedisStore, pi
 
 
 async def test_an_extend_gives_another_term_from_now(store: RedisStore, picked: PickedUp, clock: Clock):
-    clock.advance(LEASE_MS // 2)
+    await live(store, clock, LEASE_MS // 2)
 
     extended = await extend(store, picked.lease, progress="half way")
 
     assert extended.lease_ends_ms == clock.now_ms + LEASE_MS
-    clock.advance(LEASE_MS - 1)
+    await live(store, clock, LEASE_MS - 1)
     assert await store.lapse(picked.handoff.id) is None
     assert (await store.check(BOB, picked.handoff.id, may_inspect=False)).progress == "half way"
 
@@ -219,7 +220,7 @@ async def test_an_extend_gives_another_term_from_now(store: RedisStore, picked: 
 async def test_an_extend_heard_twice_happens_once(store: RedisStore, picked: PickedUp, look: Look, clock: Clock):
     """The second one answers what the first one did, and gives no second term."""
     first = await extend(store, picked.lease, checkpoint=b'{"page":1}', key="k")
-    clock.advance(1_000)
+    await live(store, clock, 1_000)
 
     async with look.nothing_changes():
         second = await extend(store, picked.lease, checkpoint=b'{"page":1}', key="k")
@@ -230,10 +231,10 @@ async def test_an_extend_heard_twice_happens_once(store: RedisStore, picked: Pic
 async def test_a_key_is_remembered_for_its_lease_alone(store: RedisStore, picked: PickedUp, clock: Clock):
     """The same agent, on its next lease of the same handoff, makes a new call."""
     await extend(store, picked.lease, key="k")
-    clock.advance(LEASE_MS)
+    await live(store, clock, LEASE_MS)
     await store.lapse(picked.handoff.id)
     again = await pick_up(store, BOB)
-    clock.advance(1_000)
+    await live(store, clock, 1_000)
 
     extended = await extend(store, again.lease, key="k")
 
@@ -255,7 +256,7 @@ async def test_an_extend_with_other_content_under_a_used_key_is_a_conflict(
 async def test_a_lease_cannot_be_extended_for_ever(store: RedisStore, picked: PickedUp, clock: Clock):
     """A day after it was given it ends, however often it was extended."""
     given_ms = clock.now_ms
-    clock.advance(limits.LEASE_MS_MAX - 1_000)
+    await live(store, clock, limits.LEASE_MS_MAX - 1_000)
 
     extended = await extend(store, picked.lease)
 
@@ -297,7 +298,7 @@ async def test_another_result_is_refused_and_changes_nothing(
     """One outcome each: the first one stands."""
     await complete(store, picked.lease, result=b'{"found":3}')
     settled_ms = clock.now_ms
-    clock.advance(1_000)
+    await live(store, clock, 1_000)
 
     async with look.nothing_changes():
         with pytest.raises(AlreadySettled) as refusal:
@@ -337,7 +338,7 @@ async def test_a_released_handoff_goes_to_the_end_and_counts_as_nothing(store: R
 
 async def test_a_retried_handoff_waits_longer_each_time(store: RedisStore, clock: Clock):
     """5 s, 10 s, 20 s …, at most 5 minutes."""
-    queue = await store.put_queue(UPKEEP, msgspec.structs.replace(QUEUE, name="stubborn", attempts_max=20))
+    queue = await store.put_queue(UPKEEP, a_queue("stubborn", attempts_max=20))
     id = (await drop_off(store, queue=queue)).receipt.handoff_id
     waits_s = []
     for _ in range(8):
@@ -375,7 +376,7 @@ async def test_a_handoff_that_failed_too_often_is_dead(store: RedisStore, waitin
 
 async def test_a_handoff_that_is_only_ever_released_dies_after_ten_times_its_attempts(store: RedisStore):
     """Deliveries have an end too, or a handoff that nobody wants would go round for ever."""
-    queue = await store.put_queue(UPKEEP, msgspec.structs.replace(QUEUE, name="unloved", attempts_max=1))
+    queue = await store.put_queue(UPKEEP, a_queue("unloved", attempts_max=1))
     await drop_off(store, queue=queue)
 
     states = [(await hand_back(store, (await pick_up(store, queue=queue)).lease, "release")).state for _ in range(10)]

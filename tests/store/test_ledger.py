@@ -23,6 +23,7 @@ from tests.world import (
     extend,
     furnish,
     hand_back,
+    live,
     pick_up,
     withdraw,
     work,
@@ -68,7 +69,7 @@ async def test_every_receipt_s_leaf_is_the_leaf_of_its_entry_in_the_ledger(store
     receipts: list[Receipt | None] = [(await drop_off(store, delay_ms=1)).receipt, (await drop_off(store)).receipt]
     scheduled = receipts[0]
     assert scheduled is not None
-    clock.advance(1)
+    await live(store, clock, 1)
     receipts.append(await store.due(scheduled.handoff_id))
     picked = await pick_up(store)
     receipts.append(picked.receipt)
@@ -78,7 +79,7 @@ async def test_every_receipt_s_leaf_is_the_leaf_of_its_entry_in_the_ledger(store
     picked = await pick_up(store)
     receipts.append((await hand_back(store, picked.lease, "release", reason='"why"\n')).receipt)
     picked = await pick_up(store)
-    clock.advance(LEASE_MS)
+    await live(store, clock, LEASE_MS)
     receipts.append(await store.lapse(picked.handoff.id))
 
     entries = {entry.id: entry for entry in await store.entries()}
@@ -93,7 +94,7 @@ async def test_the_entries_of_a_handoff_are_a_chain_of_legal_arrows(store: Redis
     id = (await drop_off(store)).receipt.handoff_id
     other = await pick_up(store, BOB)
     await drop_off(store)
-    clock.advance(LEASE_MS)
+    await live(store, clock, LEASE_MS)
     await store.lapse(other.handoff.id)
     await pick_up(store)
     await complete(store, (await pick_up(store)).lease)

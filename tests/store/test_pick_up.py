@@ -16,10 +16,12 @@ from tests.world import (
     QUEUE,
     UPKEEP,
     Clock,
+    a_queue,
     complete,
     drop_off,
     extend,
     hand_back,
+    live,
     pick_up,
     within,
 )
@@ -85,7 +87,7 @@ async def test_a_pick_up_is_remembered_for_its_agent_alone(store: RedisStore):
 async def test_a_pick_up_heard_again_in_another_queue_is_the_lease_it_was(store: RedisStore):
     """An agent that names no queue may be led to another one the second time; its call is the same."""
     await drop_off(store)
-    other = await store.put_queue(UPKEEP, msgspec.structs.replace(QUEUE, name="other"))
+    other = await store.put_queue(UPKEEP, a_queue("other"))
     await drop_off(store, queue=other)
 
     first = await pick_up(store, key="k")
@@ -124,7 +126,7 @@ async def test_a_key_whose_handoff_has_another_holder_takes_new_work(store: Redi
     """The memory of a request never shows an agent the lease of another."""
     await drop_off(store)
     first = await pick_up(store, BOB, key="k")
-    clock.advance(LEASE_MS)
+    await live(store, clock, LEASE_MS)
     await store.lapse(first.handoff.id)
     await pick_up(store, CAROL)
 
@@ -135,7 +137,7 @@ async def test_a_key_does_not_show_a_later_lease_of_the_same_agent(store: RedisS
     """That one was asked for under another key; under this one there is nothing any more."""
     await drop_off(store)
     first = await pick_up(store, BOB, key="k")
-    clock.advance(LEASE_MS)
+    await live(store, clock, LEASE_MS)
     await store.lapse(first.handoff.id)
     await pick_up(store, BOB, key="other")
 
@@ -147,7 +149,7 @@ async def test_every_lease_has_a_higher_fence(store: RedisStore, clock: Clock):
     await drop_off(store)
     fences = []
     for step_ms in (0, 0, 5, -1_000):
-        clock.advance(step_ms)
+        await live(store, clock, step_ms)
         picked = await pick_up(store)
         fences.append(picked.lease.fence)
         await hand_back(store, picked.lease, "release")

@@ -21,6 +21,7 @@ from tests.world import (
     drop_off,
     hand_back,
     key_or_new,
+    live,
     pick_up,
     until,
     within,
@@ -125,7 +126,7 @@ async def test_whatever_makes_a_handoff_waiting_wakes_one(store: RedisStore, clo
     id = dropped.receipt.handoff_id
     lease = (await pick_up(store, CAROL)).lease if cause != "due" else None
     async with waiting(store, 2) as tasks:
-        clock.advance(LEASE_MS)
+        await live(store, clock, LEASE_MS)
         if lease is None:
             await store.due(id)
         elif cause == "release":

@@ -22,6 +22,7 @@ from tests.world import (
     drop_off,
     extend,
     hand_back,
+    live,
     pick_up,
     state,
     unknown_id,
@@ -40,7 +41,7 @@ async def test_a_lease_whose_time_is_over_ends_and_the_handoff_waits_again(
     store: RedisStore, picked: PickedUp, clock: Clock
 ):
     """It counts as a failure, and the next holder is told."""
-    clock.advance(LEASE_MS)
+    await live(store, clock, LEASE_MS)
 
     assert await store.lapse(picked.handoff.id)
 
@@ -53,16 +54,16 @@ async def test_a_lease_whose_time_is_over_ends_and_the_handoff_waits_again(
 
 async def test_a_lease_whose_time_is_not_over_goes_on(store: RedisStore, picked: PickedUp, look: Look, clock: Clock):
     """Whoever asks for the lapse: the step looks at the clock itself."""
-    clock.advance(LEASE_MS - 1)
+    await live(store, clock, LEASE_MS - 1)
 
     async with look.nothing_changes():
         assert await store.lapse(picked.handoff.id) is None
 
 
 async def test_an_extended_lease_goes_on(store: RedisStore, picked: PickedUp, clock: Clock):
-    clock.advance(LEASE_MS - 1)
+    await live(store, clock, LEASE_MS - 1)
     await extend(store, picked.lease)
-    clock.advance(LEASE_MS - 1)
+    await live(store, clock, LEASE_MS - 1)
 
     assert await store.lapse(picked.handoff.id) is None
     assert await state(store, picked.handoff.id) == LEASED
@@ -70,7 +71,7 @@ async def test_an_extended_lease_goes_on(store: RedisStore, picked: PickedUp, cl
 
 async def test_what_is_not_leased_does_not_lapse(store: RedisStore, picked: PickedUp, look: Look, clock: Clock):
     """Settled meanwhile, or ended by another broker a moment ago, or never there."""
-    clock.advance(LEASE_MS)
+    await live(store, clock, LEASE_MS)
     await complete(store, picked.lease)
 
     async with look.nothing_changes():
@@ -81,7 +82,7 @@ async def test_what_is_not_leased_does_not_lapse(store: RedisStore, picked: Pick
 async def test_brokers_that_end_a_lease_at_the_same_moment_end_it_once(
     store: RedisStore, picked: PickedUp, clock: Clock
 ):
-    clock.advance(LEASE_MS)
+    await live(store, clock, LEASE_MS)
 
     ended = await asyncio.gather(*(store.lapse(picked.handoff.id) for _ in range(5)))
 
@@ -92,10 +93,10 @@ async def test_brokers_that_end_a_lease_at_the_same_moment_end_it_once(
 async def test_a_handoff_that_lapses_too_often_is_dead(store: RedisStore, picked: PickedUp, clock: Clock):
     """`attempts_max` counts lapses too, and the reason is kept."""
     for _ in range(QUEUE.attempts_max - 1):
-        clock.advance(LEASE_MS)
+        await live(store, clock, LEASE_MS)
         await store.lapse(picked.handoff.id)
         await pick_up(store)
-    clock.advance(LEASE_MS)
+    await live(store, clock, LEASE_MS)
     await store.lapse(picked.handoff.id)
 
     kept = await store.check(ANN, picked.handoff.id, may_inspect=False)
@@ -105,7 +106,7 @@ async def test_a_handoff_that_lapses_too_often_is_dead(store: RedisStore, picked
 async def test_a_lapse_of_what_was_asked_back_withdraws_it(store: RedisStore, picked: PickedUp, clock: Clock):
     """The sender wanted it back, and the holder is gone: nobody gets it next."""
     await withdraw(store, picked.handoff.id)
-    clock.advance(LEASE_MS)
+    await live(store, clock, LEASE_MS)
 
     await store.lapse(picked.handoff.id)
 
@@ -114,10 +115,10 @@ async def test_a_lapse_of_what_was_asked_back_withdraws_it(store: RedisStore, pi
 
 async def test_what_is_scheduled_becomes_due_once_and_not_before(store: RedisStore, look: Look, clock: Clock):
     id = (await drop_off(store, delay_ms=5_000)).receipt.handoff_id
-    clock.advance(4_999)
+    await live(store, clock, 4_999)
     async with look.nothing_changes():
         assert await store.due(id) is None
-    clock.advance(1)
+    await live(store, clock, 1)
 
     assert await store.due(id)
 
@@ -139,8 +140,8 @@ async def test_the_longest_overdue_comes_first_and_no_more_than_was_asked_for(st
     for _ in range(4):
         await drop_off(store)
         ids.append((await pick_up(store)).handoff.id)
-        clock.advance(10)
-    clock.advance(LEASE_MS - 10)
+        await live(store, clock, 10)
+    await live(store, clock, LEASE_MS - 10)
 
     late = await store.overdue(QUEUE.name, 3)
 
@@ -153,7 +154,7 @@ async def test_a_round_ends_and_starts_all_that_is_late_and_nothing_else(store: 
     await drop_off(store)
     late = await pick_up(store)
     scheduled = await drop_off(store, delay_ms=LEASE_MS)
-    clock.advance(LEASE_MS)
+    await live(store, clock, LEASE_MS)
     await drop_off(store, key="stays")
     in_time = await drop_off(store, delay_ms=1)
 
@@ -167,7 +168,7 @@ async def test_a_round_ends_and_starts_all_that_is_late_and_nothing_else(store: 
 
 async def test_what_is_retried_comes_back_by_the_rounds(store: RedisStore, picked: PickedUp, clock: Clock):
     await hand_back(store, picked.lease, "retry", reason="busy")
-    clock.advance(5_000)
+    await live(store, clock, 5_000)
 
     await go_round(store)
 
@@ -177,7 +178,7 @@ async def test_what_is_retried_comes_back_by_the_rounds(store: RedisStore, picke
 async def test_rounds_are_gone_until_they_are_closed(store: RedisStore, picked: PickedUp, clock: Clock):
     """Nobody has to ask; and afterwards nothing happens any more."""
     rounds = Rounds(store)
-    clock.advance(LEASE_MS)
+    await live(store, clock, LEASE_MS)
     rounds.start()
 
     async def waits_again() -> bool:
@@ -194,7 +195,7 @@ async def test_a_round_that_fails_is_followed_by_the_next(
     store: RedisStore, picked: PickedUp, clock: Clock, monkeypatch: pytest.MonkeyPatch, error: Exception
 ):
     """The store was away for a moment, or something is wrong with one handoff: upkeep outlives it."""
-    monkeypatch.setattr("dropoff.upkeep.rounds.EVERY_S", 0.01)
+    monkeypatch.setattr("dropoff.upkeep.rounds.ROUND_S", 0.01)
     overdue, failed = store.overdue, asyncio.Event()
 
     async def fail_once(*args):
@@ -204,7 +205,7 @@ async def test_a_round_that_fails_is_followed_by_the_next(
         return await overdue(*args)
 
     monkeypatch.setattr(store, "overdue", fail_once)
-    clock.advance(LEASE_MS)
+    await live(store, clock, LEASE_MS)
     rounds = Rounds(store)
     rounds.start()
     try:

@@ -2,55 +2,97 @@
 
 -- A record can be 256 kB; what steps decide by is a handful of short fields.
 local FIELDS = { 'state', 'id', 'queue', 'version', 'sender', 'holder', 'fence', 'lease_ends', 'leased_at', 'entry',
-  'deliveries', 'failures', 'attempts_max', 'n', 'last', 'digest', 'schema_hash', 'ended', 'due', 'withdrawal_asked',
-  'attempts', 'content', 'first', 'picked', 'pick', 'asked', 'asked_content', 'asked_entry' }
+  'deliveries', 'failures', 'attempts_max', 'n', 'last', 'digest', 'schema_hash', 'dropped', 'ended', 'due', 'expires',
+  'withdrawal_asked', 'attempts', 'content', 'first', 'picked', 'pick', 'judged', 'judged_entry',
+  'asked', 'asked_content', 'asked_entry', 'next', 'parent', 'resubmit_of' }
 
-local function load(key)
-  local values, handoff = redis.call('HMGET', key, unpack(FIELDS)), { key = key }
-  for i, field in ipairs(FIELDS) do handoff[field] = values[i] or '' end
-  if handoff.state == '' then handoff.state = 'absent' end
-  return handoff
+-- The keys of the queue that the step is about. Each handoff knows those of its own queue, as `place`.
+local here = { base = queue_keys, config = config, leases = leases, timers = timers, held = held, expiries = expiries,
+  final = final, dead = dead }
+
+local function load(key, place)
+  local values, h = redis.call('HMGET', key, unpack(FIELDS)), { key = key, place = place or here }
+  for i, field in ipairs(FIELDS) do h[field] = values[i] or '' end
+  -- guard: what is not there is absent
+  if h.state == '' then h.state = 'absent' end
+  return h
 end
+
+-- ---- indexes ---------------------------------------------------------------------------------------------------
 
 -- Two keys are known only by the record: which stream of the queue (by the schema version the handoff is pinned to),
 -- and whose leases (by the holder). Both carry this partition's tag, so they lie on this node.
-local function ready_of(handoff) return queue_keys .. 'ready:' .. handoff.version end
-local function holds_of(handoff) return partition_keys .. 'holds:' .. handoff.holder end
+local function ready_of(h) return h.place.base .. 'ready:' .. h.version end
+local function holds_of(agent) return partition_keys .. 'holds:' .. agent end
 
--- Each state keeps its handoffs in exactly one index. How to leave it, and how to enter it:
-local LEAVE = {
-  waiting = function(h) redis.call('XDEL', ready_of(h), h.entry) end,
-  scheduled = function(h) redis.call('ZREM', timers, h.id) end,
-  held = function(h) redis.call('ZREM', held, h.id) end,
-  leased = function(h)
-    redis.call('ZREM', leases, h.id)
-    redis.call('ZREM', holds_of(h), h.id)
-  end,
+local function by_score(name, field)
+  return {
+    kind = 'zset',
+    key = function(h) return h.place[name] end,
+    enter = function(h) redis.call('ZADD', h.place[name], h[field], h.id) end,
+    leave = function(h) redis.call('ZREM', h.place[name], h.id) end,
+    score = function(h) return h[field] end,
+  }
+end
+
+local INDEX = {
+  ready = {
+    kind = 'stream',
+    key = ready_of,
+    enter = function(h) redis.call('HSET', h.key, 'entry', redis.call('XADD', ready_of(h), '*', 'id', h.id)) end,
+    leave = function(h) redis.call('XDEL', ready_of(h), h.entry) end,
+  },
+  timers = by_score('timers', 'due'),
+  held = by_score('held', 'dropped'),
+  expiries = by_score('expiries', 'expires'),
+  leases = by_score('leases', 'lease_ends'),
+  holds = {
+    kind = 'zset',
+    key = function(h) return holds_of(h.holder) end,
+    enter = function(h) redis.call('ZADD', holds_of(h.holder), h.fence, h.id) end,
+    leave = function(h) redis.call('ZREM', holds_of(h.holder), h.id) end,
+    score = function(h) return h.fence end,
+  },
+  dead = by_score('dead', 'ended'),
+  final = by_score('final', 'ended'),
 }
-local ENTER = {
-  waiting = function(h) redis.call('HSET', h.key, 'entry', redis.call('XADD', ready_of(h), '*', 'id', h.id)) end,
-  scheduled = function(h) redis.call('ZADD', timers, h.due, h.id) end,
-  held = function(h) redis.call('ZADD', held, text(NOW), h.id) end,
-  leased = function(h)
-    redis.call('ZADD', leases, h.lease_ends, h.id)
-    redis.call('ZADD', holds_of(h), h.fence, h.id)
-  end,
-  dead = function(h) redis.call('ZADD', dead, text(NOW), h.id) end,
-}
-local function enter_final(h) redis.call('ZADD', final, text(NOW), h.id) end
+
+-- Each state keeps its handoffs in just these indexes.
+local STANDS_IN = { absent = {}, held = { 'held', 'expiries' }, scheduled = { 'timers', 'expiries' },
+  waiting = { 'ready', 'expiries' }, leased = { 'leases', 'holds' }, dead = { 'dead' } }
+local function indexes_of(h)
+  local names = {}
+  for _, name in ipairs(STANDS_IN[h.state] or { 'final' }) do
+    -- guard: only what expires stands among the expiries
+    if name ~= 'expiries' or h.expires ~= '' then names[#names + 1] = name end
+  end
+  return names
+end
+
+-- ---- changes ---------------------------------------------------------------------------------------------------
+
+local function minute_of(place) return place.base .. 'minute:' .. text(math.floor(NOW / 60000)) end
 
 -- Per-minute counters, for rates.
-local function count(what)
-  local minute = queue_keys .. 'minute:' .. text(math.floor(NOW / 60000))
+local function count(place, what)
+  local minute = minute_of(place)
+  -- guard: a minute's counters end
   if redis.call('HINCRBY', minute, what, 1) == 1 then redis.call('PEXPIRE', minute, LIMITS.minute_kept_ms) end
 end
 
--- Stands in a change for the id of the entry that the change writes, which is not known before.
+-- Stands in a change for the id of the entry that the change writes, which is not known before. A function stands for
+-- what it makes of that id.
 local ENTRY = {}
+local function known(value, entry_id)
+  -- guard: what is made of the entry's id
+  if type(value) == 'function' then return value(entry_id) end
+  return value == ENTRY and entry_id or value
+end
 
--- The one way to change a handoff: by a verb, along an arrow of the table, with its ledger entry. `change` is what else
--- becomes different in the record (name → text), `reason` goes into the entry. Returns the entry.
-local function move(h, verb, to, change, reason)
+-- A change of a handoff, judged and not yet made: by a verb, along an arrow of the table. `change` is what else becomes
+-- different in the record (name → text). Whatever could fail, fails in here.
+local function planned(h, verb, to, change, reason)
+  -- guard: only along an arrow
   if not (TRANSITIONS[h.state][verb] or {})[to] then
     error('no arrow: ' .. h.state .. ' ' .. verb .. ' ' .. to) -- our mistake; nothing is written yet
   end
@@ -58,39 +100,115 @@ local function move(h, verb, to, change, reason)
   for name, value in pairs(h) do before[name] = value end
   for name, value in pairs(change) do h[name] = value end
   h.state, h.n = to, text((tonumber(h.n) or 0) + 1)
-  local ended = ENTER[to] == nil or to == 'dead'
-  if ended then h.ended = text(NOW) end
+  local is_final = next(TRANSITIONS[to]) == nil
+  h.ended = is_final and text(NOW) or ''
+  sound('stream', ledger)
+  sound('hash', minute_of(h.place))
+  for _, one in ipairs({ before, h }) do
+    for _, name in ipairs(indexes_of(one)) do sound(INDEX[name].kind, INDEX[name].key(one)) end
+  end
+  return { h = h, before = before, verb = verb, change = change, reason = reason or '', is_final = is_final }
+end
 
-  local entry = write_entry(verb, { 'handoff', h.id, 'queue', h.queue, 'from', before.state, 'to', to, 'n', h.n,
-    'prev', h.last, 'fence', h.fence, 'lease_ends', to == 'leased' and h.lease_ends or '', 'digest', h.digest,
-    'schema', h.schema_hash, 'failures', h.failures, 'reason', reason })
+-- The entry first, then the record, then its indexes. Returns the entry.
+local function written(plan)
+  local h, before, verb = plan.h, plan.before, plan.verb
+  local is_new = verb == 'drop_off'
+  local entry = write_entry(verb, { 'handoff', h.id, 'queue', h.queue, 'from', before.state, 'to', h.state, 'n', h.n,
+    'prev', h.last, 'fence', h.fence, 'lease_ends', h.state == 'leased' and h.lease_ends or '', 'digest', h.digest,
+    'schema', h.schema_hash, 'failures', h.failures, 'reason', plan.reason,
+    'parent', is_new and h.parent or '', 'resubmit_of', is_new and h.resubmit_of or '' })
   h.last = entry[2]
 
-  local fields = { 'state', to, 'n', h.n, 'last', h.last, 'ended', h.ended }
-  for name, value in pairs(change) do
+  local fields = { 'state', h.state, 'n', h.n, 'last', h.last, 'ended', h.ended }
+  for name, value in pairs(plan.change) do
+    h[name] = known(value, h.last)
     fields[#fields + 1] = name
-    fields[#fields + 1] = value == ENTRY and h.last or value
+    fields[#fields + 1] = h[name]
   end
-  if LEAVE[before.state] then LEAVE[before.state](before) end
+  -- guard: a new state is another place
+  if before.state ~= h.state then
+    for _, name in ipairs(indexes_of(before)) do INDEX[name].leave(before) end
+  end
   redis.call('HSET', h.key, unpack(fields))
-  if ENTER[to] then ENTER[to](h) else enter_final(h) end
-  if verb == 'drop_off' then count('in') end
-  if ended then count('out') end
-  -- Last, and under pcall: a wake that is lost is found within a second, a step that fails here would be half done.
-  if to == 'waiting' then redis.pcall('PUBLISH', wake, h.queue) end
-  if ended then redis.pcall('PUBLISH', wake, h.id) end
+  for _, name in ipairs(indexes_of(h)) do INDEX[name].enter(h) end
+  -- guard: what comes in is counted
+  if is_new then count(h.place, 'in') end
+  -- guard: what ends is counted
+  if plan.is_final then count(h.place, 'out') end
   return entry
+end
+
+-- Who waits for work in this queue, or for this outcome, is woken. Last, and under pcall: a wake that is lost is found
+-- within a second, a step that failed here would be half done.
+local function announced(plan)
+  -- guard: work wakes a picker
+  if plan.h.state == 'waiting' then redis.pcall('PUBLISH', wake, plan.h.queue) end
+  -- guard: an outcome wakes its waiters
+  if plan.is_final then redis.pcall('PUBLISH', wake, plan.h.id) end
+end
+
+-- The one way to change a handoff.
+local function move(h, verb, to, change, reason)
+  local plan = planned(h, verb, to, change, reason)
+  local entry = written(plan)
+  announced(plan)
+  return entry
+end
+
+-- ---- new handoffs ----------------------------------------------------------------------------------------------
+
+-- What the queue's settings say to a new handoff: what to answer instead, or the settings. They must be those that the
+-- payload was judged by: another revision is `stale`, and it is judged again.
+local function admitted(h, settings_rev)
+  local found = redis.call('HMGET', h.place.config, 'rev', 'schema', 'schema_hash', 'version', 'attempts_max',
+    'waiting_max', 'state', 'approval', 'expires_ms', 'reason')
+  local settings = { rev = found[1], schema = found[2], schema_hash = found[3], version = found[4],
+    attempts_max = found[5], waiting_max = found[6], approval = found[8], expires_ms = tonumber(found[9] or '0') }
+  -- guard: judged by the settings of now
+  if settings.rev ~= settings_rev then return answer('stale') end
+  -- guard: a draining queue takes no new work
+  if found[7] == 'draining' then return refused('queue_draining', { 'queue', h.queue, 'reason', found[10] or '' }) end
+  h.version = settings.version
+  local there = redis.call('XLEN', ready_of(h)) + redis.call('ZCARD', h.place.timers) + redis.call('ZCARD', h.place.held)
+  -- guard: a full queue takes no new work
+  if there >= tonumber(settings.waiting_max) then
+    return refused('queue_full', { 'queue', h.queue, 'waiting_max', settings.waiting_max })
+  end
+  return nil, settings
+end
+
+-- The change that makes `h` a new handoff. `new` holds what its sender brought.
+local function dropped(h, settings, new)
+  h.id, h.queue, h.digest, h.schema_hash = new.id, new.queue, new.digest, settings.schema_hash
+  local to = settings.approval == '1' and 'held' or new.delay_ms ~= '0' and 'scheduled' or 'waiting'
+  return planned(h, 'drop_off', to, {
+    id = new.id, queue = new.queue, sender = caller, dropped = text(NOW), payload = new.payload, salt = new.salt,
+    digest = new.digest, content = new.content, note = new.note, schema = settings.schema,
+    schema_hash = settings.schema_hash, version = settings.version, attempts_max = settings.attempts_max,
+    deliveries = '0', failures = '0', fence = '0', due = text(NOW + new.delay_ms), parent = new.parent,
+    resubmit_of = new.resubmit_of, first = ENTRY,
+    expires = settings.expires_ms > 0 and text(NOW + settings.expires_ms) or '' })
 end
 
 -- ---- leases ----------------------------------------------------------------------------------------------------
 
--- When the caller's lease of this handoff ended, and how; nil if it never had it. The last few that ended without an
--- outcome stay in the attempts, the one with the outcome in the record itself.
+-- How long a lease of this queue is. A queue whose settings are lost must not hold its leases for ever.
+local function term_of(place) return tonumber(redis.call('HGET', place.config, 'lease_ms') or LIMITS.lease_ms) end
+
+local function attempts_of(h) return h.attempts == '' and {} or cjson.decode(h.attempts) end
+
+-- When the caller's lease of this handoff ended, how, and by which entry if by a call of its own; nil if it never had
+-- it. The last few that ended without a result stay in the attempts, the one with the result in the record itself.
 local function ending_of_mine(h)
-  for _, attempt in ipairs(h.attempts == '' and {} or cjson.decode(h.attempts)) do
-    if attempt.agent == caller and attempt.fence == fence then return attempt.at_ms, attempt.outcome end
+  for _, attempt in ipairs(attempts_of(h)) do
+    -- guard: an attempt of mine
+    if attempt.agent == caller and attempt.fence == fence then
+      return attempt.at_ms, attempt.request and attempt.entry or nil
+    end
   end
-  if h.holder == caller and h.fence == fence then return h.ended, h.state end
+  -- guard: the last lease was mine
+  if h.holder == caller and h.fence == fence then return h.ended, h.state == 'completed' and h.last or nil end
   return nil
 end
 
@@ -98,44 +216,58 @@ end
 -- A stranger who borrowed a lease id hears that it is not his; a holder who is too late, what became of the handoff.
 local function lease()
   local h = load(handoff)
+  -- guard: the holder, under the current fence
   if h.state == 'leased' and h.holder == caller and h.fence == fence then return h, nil end
-  local ended, how = ending_of_mine(h)
+  local ended, by_mine = ending_of_mine(h)
+  -- guard: never the caller's lease
   if not ended then return h, refused('lease_unknown') end
-  -- Settled by the caller: the handoff's last entry is the one that its call on its last lease wrote.
-  if h.ended ~= '' and h.fence == fence and h.asked_entry == h.last then
+  -- guard: settled by the caller itself
+  if h.ended ~= '' and by_mine == h.last then
     return h, refused('already_settled', { 'state', h.state, 'at', h.ended })
   end
-  return h, refused('lease_lost', { 'state', h.state, 'fence', h.fence, 'ended', ended, 'how', how,
+  return h, refused('lease_lost', { 'state', h.state, 'fence', h.fence, 'ended', ended, 'by_mine', by_mine and '1' or '',
     'again_by', h.holder == caller and 'you' or 'another', 'now', text(NOW) })
 end
 
--- The same call on the same lease heard again gets the entry that the first one wrote; `remembered` makes a change one
--- that can be heard again. Only the last call on a handoff is kept: who repeats an older one has gone on since.
+-- A call that keeps the lease or completes it leaves its memory in the record: the same call on the same lease, heard
+-- again, gets the entry that the first one wrote. Only the last one is kept: who repeats an older one has gone on since.
 local function asking() return caller .. ' ' .. fence .. ' ' .. request end
-local function heard_before(h)
-  if h.asked ~= asking() then return nil end
-  if h.asked_content ~= content then return refused('request_conflict', { 'handoff', h.id }) end
-  local facts = { 'attempts_max', h.attempts_max, 'withdrawal_asked', h.withdrawal_asked }
-  return answer('repeated', facts, read_entry(h.asked_entry))
-end
 local function remembered(change)
   change.asked, change.asked_content, change.asked_entry = asking(), content, ENTRY
   return change
 end
 
--- How this lease ended, for the next holder: the last few.
-local function with_attempt(h, outcome, reason)
-  local attempts = h.attempts == '' and {} or cjson.decode(h.attempts)
-  attempts[#attempts + 1] = { agent = h.holder, outcome = outcome, reason = reason, fence = h.fence, at_ms = text(NOW) }
+-- How this lease ended, for the next holder and for a caller that asks again: the last few. `by_call`: the holder's own
+-- hand_back, with its request.
+local function with_attempt(h, outcome, reason, by_call)
+  local attempts = attempts_of(h)
+  local attempt = { agent = h.holder, outcome = outcome, reason = reason, fence = h.fence, at_ms = text(NOW),
+    request = by_call and request or nil, content = by_call and content or nil }
+  attempts[#attempts + 1] = attempt
   while #attempts > LIMITS.attempts_kept do table.remove(attempts, 1) end
-  return cjson.encode(attempts)
+  return function(entry_id)
+    attempt.entry = entry_id
+    return cjson.encode(attempts)
+  end
 end
 
--- Where a handoff goes when a lease ends without an outcome, if not `onward`: withdrawn if that was asked for, dead if
+-- Where a handoff goes when a lease ends without a result, if not `onward`: withdrawn if that was asked for, dead if
 -- it has failed too often, or was handed out too often.
 local function after_lease(h, failures, onward)
+  -- guard: withdrawn as was asked
   if h.withdrawal_asked ~= '' then return 'withdrawn' end
   local attempts_max = tonumber(h.attempts_max)
-  if failures >= attempts_max or tonumber(h.deliveries) >= LIMITS.deliveries_per_attempt * attempts_max then return 'dead' end
+  local often = tonumber(h.deliveries) >= LIMITS.deliveries_per_attempt * attempts_max
+  -- guard: dead of failures or of deliveries
+  if failures >= attempts_max or often then return 'dead', failures < attempts_max and 'handed out too often' or nil end
   return onward
+end
+
+-- A lease ends that nobody is to blame for: released by an operator, or recalled. Nothing is counted.
+local function freed(h, verb, reason, change)
+  local to, cause = after_lease(h, tonumber(h.failures), 'waiting')
+  change.attempts = with_attempt(h, verb, reason)
+  -- guard: the cause of a death is kept
+  if to == 'dead' then change.reason = cause end
+  return move(h, verb, to, change, to == 'dead' and cause or reason)
 end

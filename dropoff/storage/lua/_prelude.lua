@@ -2,7 +2,12 @@
 -- the lifecycle), LIMITS, this page, and its own file.
 --
 -- Order inside a step: the gate; every read and every refusal; the ledger; the writes; PUBLISH last. Scripts are not
--- rolled back, so nothing may fail once the first write is done.
+-- rolled back, so nothing may fail once the first write is done. What could fail there is a key of another type: so
+-- each key that will be written is read first by a command of its own type (`sound`), where a failure leaves nothing.
+-- Memory is looked at by the server before it begins, as the shebang says; rights are proved at start (`prove`).
+--
+-- Each `if` stands under a line `-- guard: NAME`. The names are unique, a test reads them, and a script removes one
+-- after the other and expects the tests to notice.
 --
 -- Replies are { word, facts, entry }: facts and entry are flat lists of names and values, all of them text. Lua in Redis
 -- prints a number above 14 digits as 1.7e+15, so numbers become text by `text`, and by nothing else.
@@ -11,6 +16,7 @@ local function text(number) return string.format('%.0f', number) end
 
 -- The store's clock decides. A test brings its own, and only a test does.
 local function clock()
+  -- guard: a test's clock
   if clock_ms ~= '' then return tonumber(clock_ms) end
   local time = redis.call('TIME')
   return time[1] * 1000 + math.floor(time[2] / 1000)
@@ -20,18 +26,30 @@ local NOW = clock()
 local function answer(word, facts, entry) return { word, facts or {}, entry or {} } end
 local function refused(code, facts) return { 'refused', { 'code', code, unpack(facts or {}) }, {} } end
 
+-- Fails here, before anything is written, if a key that will be written is of another type. A missing key is sound.
+local READ = { hash = 'HLEN', set = 'SCARD', stream = 'XLEN', zset = 'ZCARD' }
+local function sound(kind, key) redis.call(READ[kind], key) end
+
 -- ---- the gate --------------------------------------------------------------------------------------------------
 
+-- What the gate says of an agent, or of all at once: "<rev> <standing>". Missing must never mean free.
+local function standing_in(says) return string.match(says or '', ' (%a+)$') end
+
 -- Nil if the caller may go on; otherwise what to answer. `stale`: the caller was decided upon at another revision than
--- the gate knows, or the gate does not know it at all; missing must never mean free. Upkeep is not a caller.
-local function stopped_at_gate()
+-- the gate knows, or the gate lacks a word. Upkeep is no caller. `through` is given by steps that a freeze of
+-- everything does not stop: those of operators, who must be able to look, to tidy and to thaw, and reads.
+local function stopped_at_gate(through)
+  -- guard: upkeep passes the gate
   if caller == 'upkeep' then return nil end
   local says = redis.call('HMGET', gate, '*', caller)
   local everyone, mine = says[1], says[2]
-  if everyone and not string.find(everyone, ' active', 1, true) then return refused('frozen', { 'what', 'Everything' }) end
-  if not mine or string.match(mine, '^%d+') ~= rev then return answer('stale') end
-  local standing = string.match(mine, ' (%a+)$')
+  -- guard: the gate knows the caller at this revision
+  if not everyone or not mine or string.match(mine, '^%d+') ~= rev then return answer('stale') end
+  local standing = standing_in(mine)
+  -- guard: the caller is frozen or revoked
   if standing ~= 'active' then return refused(standing, { 'what', "Agent '" .. caller .. "'" }) end
+  -- guard: everything is frozen
+  if standing_in(everyone) ~= 'active' and not through then return refused('frozen', { 'what', 'Everything' }) end
   return nil
 end
 
@@ -40,13 +58,14 @@ end
 -- Appends an entry made of `facts` (a flat list) and returns it as the reply carries it: its id, then its fields.
 -- Empty facts are left out, so that an entry says only what there is to say.
 local function write_entry(step, facts)
-  local entry = { 'step', step, 'at', text(NOW), 'actor', caller }
-  if credential ~= '' then entry[#entry + 1] = 'credential' entry[#entry + 1] = credential end
-  if caller ~= 'upkeep' then entry[#entry + 1] = 'revs' entry[#entry + 1] = caller .. '=' .. rev end
-  for i = 1, #facts, 2 do
-    if facts[i + 1] and facts[i + 1] ~= '' then entry[#entry + 1] = facts[i] entry[#entry + 1] = facts[i + 1] end
+  local all = { 'step', step, 'at', text(NOW), 'actor', caller, 'credential', credential,
+    'revs', caller == 'upkeep' and '' or caller .. '=' .. rev, 'trace', trace }
+  for i = 1, #facts do all[#all + 1] = facts[i] or '' end
+  local entry = {}
+  for i = 1, #all, 2 do
+    -- guard: empty facts are left out
+    if all[i + 1] ~= '' then entry[#entry + 1] = all[i] entry[#entry + 1] = all[i + 1] end
   end
-  if trace ~= '' then entry[#entry + 1] = 'trace' entry[#entry + 1] = trace end
   local id = redis.call('XADD', ledger, '*', unpack(entry))
   return { 'id', id, unpack(entry) }
 end

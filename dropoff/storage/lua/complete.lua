@@ -1,5 +1,5 @@
 #!lua flags=allow-oom
--- complete: the holder ends its lease and records the outcome.
+-- complete: the holder ends its lease and records the result.
 --
 -- keys: @queue handoff
 -- args: @call @queue fence request content result
@@ -7,10 +7,13 @@
 --
 -- The same result from the same holder is the same success, without any key: `request` is the word "complete" for all.
 local stop = stopped_at_gate()
+-- guard: complete at the gate
 if stop then return stop end
 local h, refusal = lease()
+-- guard: the same result again
 if h.state == 'completed' and h.asked == asking() and h.asked_content == content then
-  return answer('repeated', {}, read_entry(h.asked_entry))
+  return answer('repeated', { 'next', h.next }, read_entry(h.asked_entry))
 end
+-- guard: only the holder completes
 if refusal then return refusal end
 return answer('completed', {}, move(h, 'complete', 'completed', remembered({ result = result })))

@@ -5,5 +5,6 @@
 -- args: @call @queue
 -- gives: waiting | nothing
 local h = load(handoff)
+-- guard: only what is due
 if h.state ~= 'scheduled' or tonumber(h.due) > NOW then return answer('nothing') end
 return answer('waiting', {}, move(h, 'due', 'waiting', {}))

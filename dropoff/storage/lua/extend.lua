@@ -4,18 +4,28 @@
 -- keys: @queue handoff
 -- args: @call @queue fence request content progress checkpoint
 -- gives: extended withdrawal_asked | repeated withdrawal_asked | stale | refused
+--
+-- Heard again it answers what it answered, as long as the lease goes on: an old answer must not say that a lost lease
+-- is still held.
 local stop = stopped_at_gate()
+-- guard: extend at the gate
 if stop then return stop end
 local h, refusal = lease()
-local again = heard_before(h)
-if again then return again end
+-- guard: only the holder extends
 if refusal then return refusal end
+-- guard: this extension was heard before
+if h.asked == asking() then
+  -- guard: and it was the same
+  if h.asked_content ~= content then return refused('request_conflict', { 'handoff', h.id }) end
+  return answer('repeated', { 'withdrawal_asked', h.withdrawal_asked }, read_entry(h.asked_entry))
+end
 
-local term = tonumber(redis.call('HGET', config, 'lease_ms'))
-local lease_ends = text(math.min(NOW + term, h.leased_at + LIMITS.lease_ms_max))
+local lease_ends = text(math.min(NOW + term_of(here), h.leased_at + LIMITS.lease_ms_max))
 local change = remembered({ lease_ends = lease_ends })
+-- guard: progress, if any
 if progress ~= '' then change.progress = progress end
+-- guard: a checkpoint, if any
 if checkpoint ~= '' then change.checkpoint = checkpoint end
-redis.call('PEXPIRE', h.pick, term) -- the pick_up's memory lives as long as its lease; its key is in the record
 local entry = move(h, 'extend', 'leased', change)
+redis.call('PEXPIREAT', h.pick, lease_ends) -- the pick_up's memory lives as long as its lease; its key is in the record
 return answer('extended', { 'withdrawal_asked', h.withdrawal_asked }, entry)

@@ -1,16 +1,27 @@
 #!lua flags=allow-oom
 -- gate: let this partition know an agent's standing; from now on every step of the agent is judged by it.
 --
--- keys: gate ledger
+-- keys: gate ledger beat recalls holds
 -- args: @call agent agent_rev agent_standing reason
 -- gives: changed | known | stale | refused
 --
 -- The only writer of the gate. It takes only a higher revision, so that two brokers that finish the same half-done
--- change, or one that comes late with an old one, do no harm.
-local stop = stopped_at_gate()
+-- change, or one that comes late with an old one, do no harm. The agent '*' is everybody at once.
+-- Who is revoked and holds something is noted in `recalls`, where upkeep finds it.
+local stop = stopped_at_gate('operating')
+-- guard: gate at the gate
 if stop then return stop end
 local says = redis.call('HGET', gate, agent)
+-- guard: only ever a higher revision
 if says and tonumber(string.match(says, '^%d+')) >= tonumber(agent_rev) then return answer('known') end
+sound('stream', ledger)
+sound('hash', beat)
+sound('set', recalls)
+local holds_some = redis.call('ZCARD', holds) > 0
 local entry = write_entry('gate', { 'agent', agent, 'rev', agent_rev, 'standing', agent_standing, 'reason', reason })
 redis.call('HSET', gate, agent, agent_rev .. ' ' .. agent_standing)
+-- guard: a thaw gives time
+if standing_in(says) == 'frozen' and agent_standing == 'active' then redis.call('HSET', beat, agent, text(NOW)) end
+-- guard: what a revoked agent holds is recalled
+if agent_standing == 'revoked' and holds_some then redis.call('SADD', recalls, agent) end
 return answer('changed', {}, entry)

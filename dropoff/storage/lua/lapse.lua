@@ -3,14 +3,40 @@
 --
 -- keys: @queue handoff
 -- args: @call @queue
--- gives: lapsed | nothing
+-- gives: lapsed | postponed | recalled | nothing
 --
 -- Nobody else ends a lease by the clock: until this step has run, a late completion still counts.
+--
+-- A holder that could not extend is not to blame. `beat` says when the holder, or everything, came out of a freeze, and
+-- when an outage ended (upkeep's heartbeat had a gap): from then on each lease has one whole term. That is this one
+-- comparison, made when the lease would lapse; so a thaw touches no lease, and nothing about it can be half done. While
+-- the freeze lasts, it ends "now". Without a fresh heartbeat nothing lapses: whether there was an outage is not known.
 local h = load(handoff)
+-- guard: only a lease that is over lapses
 if h.state ~= 'leased' or tonumber(h.lease_ends) > NOW then return answer('nothing') end
+local resumed = redis.call('HMGET', beat, '@', '*', h.holder)
+-- guard: a fresh heartbeat
+if NOW - (resumed[1] or 0) > LIMITS.outage_ms then return answer('nothing') end
+
+local says = redis.call('HMGET', gate, '*', h.holder)
+local standing = standing_in(says[2])
+-- guard: a revoked holder's lease is recalled
+if standing == 'revoked' then return answer('recalled', {}, freed(h, 'recall', 'the holder is revoked', {})) end
+local last = math.max(tonumber(resumed[2] or 0), tonumber(resumed[3] or 0))
+-- guard: while the holder is frozen, or everything
+if standing == 'frozen' or standing_in(says[1]) == 'frozen' then last = NOW end
+local lease_ends = last + term_of(here)
+-- guard: one whole term after a freeze or an outage
+if tonumber(h.lease_ends) < lease_ends and NOW < lease_ends then
+  local entry = move(h, 'postpone', 'leased', { lease_ends = text(lease_ends) }, 'a freeze or an outage')
+  redis.call('PEXPIREAT', h.pick, text(lease_ends))
+  return answer('postponed', {}, entry)
+end
+
 local failures = tonumber(h.failures) + 1
 local to = after_lease(h, failures, 'waiting')
 local reason = 'the lease ran out'
 local change = { failures = text(failures), attempts = with_attempt(h, 'lapse', reason) }
+-- guard: dead of a lapse says so
 if to == 'dead' then change.reason = reason end
 return answer('lapsed', {}, move(h, 'lapse', to, change, reason))

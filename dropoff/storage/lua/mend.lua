@@ -1,0 +1,56 @@
+#!lua flags=allow-oom
+-- mend: put one handoff back into just the indexes that its record demands.
+--
+-- keys: @queue handoff holds ready
+-- args: @call @queue id entry
+-- gives: mended what | sound
+--
+-- The record is the truth, so this is no step of the handoff's life, and no entry of the ledger: it puts back what a lost
+-- key took, and takes out what no record knows. `holds` are the leases of the agent where the id was found (else its
+-- holder's), `entry` is the entry of the stream `ready` where it was found, if it was.
+local h = load(handoff)
+h.id = id
+local mended, demanded = {}, {}
+local function note(what) mended[#mended + 1] = what end
+for _, name in ipairs(indexes_of(h)) do demanded[name] = true end
+
+for _, name in ipairs({ 'timers', 'held', 'expiries', 'leases', 'final', 'dead' }) do
+  local index = INDEX[name]
+  local score, wanted = redis.call('ZSCORE', index.key(h), id), demanded[name] and index.score(h)
+  -- guard: missing, or with another score
+  if wanted and tonumber(score or -1) ~= tonumber(wanted) then
+    index.enter(h)
+    note(name)
+  end
+  -- guard: there, and not demanded
+  if score and not wanted then
+    index.leave(h)
+    note(name)
+  end
+end
+
+-- guard: among the leases of one who does not hold it
+if redis.call('ZSCORE', holds, id) and not (demanded.holds and holds == holds_of(h.holder)) then
+  redis.call('ZREM', holds, id)
+  note('holds')
+end
+local fence = demanded.holds and tonumber(redis.call('ZSCORE', holds_of(h.holder), id) or -1)
+-- guard: not among its holder's leases
+if demanded.holds and fence ~= tonumber(h.fence) then
+  INDEX.holds.enter(h)
+  note('holds')
+end
+
+-- guard: an entry of the stream that the record does not know
+if entry ~= '' and not (demanded.ready and h.entry == entry) and redis.call('XDEL', ready, entry) == 1 then
+  note('ready')
+end
+-- guard: waiting, and not in the stream
+if demanded.ready and #redis.call('XRANGE', ready_of(h), h.entry, h.entry) == 0 then
+  INDEX.ready.enter(h)
+  note('ready')
+  redis.pcall('PUBLISH', wake, h.queue)
+end
+-- guard: nothing was wrong
+if #mended == 0 then return answer('sound') end
+return answer('mended', { 'what', table.concat(mended, ' ') })

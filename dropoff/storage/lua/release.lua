@@ -1,0 +1,22 @@
+#!lua flags=allow-oom
+-- release: an operator takes work from a holder that hangs; it counts as nothing.
+--
+-- keys: @queue handoff
+-- args: @call @queue seen_fence reason
+-- gives: released | repeated | stale | refused
+--
+-- Bound to the lease that the operator has seen: who holds it under a newer one is not disturbed.
+local stop = stopped_at_gate('operating')
+-- guard: release at the gate
+if stop then return stop end
+local h = load(handoff)
+-- guard: no such handoff to release
+if h.state == 'absent' then return refused('handoff_unknown') end
+-- guard: released by the same before
+if h.judged == caller .. ' release ' .. seen_fence then return answer('repeated', {}, read_entry(h.judged_entry)) end
+-- guard: the lease that was seen
+if h.state ~= 'leased' or h.fence ~= seen_fence then
+  return refused('handoff_moved', { 'state', h.state, 'was', 'leased' })
+end
+local change = { judged = caller .. ' release ' .. seen_fence, judged_entry = ENTRY }
+return answer('released', {}, freed(h, 'release', reason, change))

@@ -1,0 +1,163 @@
+"""Puts back what a lost key took.
+
+The record of a handoff is the truth, and its indexes follow from it: one step a handoff (`mend.lua`) compares and
+corrects, atomically, so it may run beside everything else and by several brokers at once. Records of agents and queues
+are put again where something that stands beside them is missing; schemas are registered again in the order in which the
+ledger names them.
+
+What cannot be put back: a handoff's own record (then its index entries go, so that nothing hangs on them; the ledger
+still tells of it), an agent's record, a schema's content, the ledger.
+
+Every key is looked at once (SCAN), and what a key names is corrected in batches: a store of a million handoffs takes
+about a minute of this, beside the work.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable
+from typing import Final, NamedTuple
+
+from dropoff.core import limits
+from dropoff.core.caller import caller_upkeep
+from dropoff.core.handoff import AgentName, queue_of
+from dropoff.core.store import Mended
+from dropoff.storage.handoffs import Handoffs
+from dropoff.storage.reading import Reading
+from dropoff.storage.replies import facts_of, queue_of_record
+
+INDEXES: Final = frozenset({"leases", "timers", "held", "expiries", "final", "dead", "holds"})
+NOWHERE: Final = "*"  # no agent and no version has this name
+
+
+class Named(NamedTuple):
+    """A handoff, as some key names it: its record or an index."""
+
+    id: str
+    agent: str = NOWHERE  # among whose leases
+    version: str = NOWHERE  # in which stream of its queue,
+    entry: str = ""  # by which entry
+
+
+class Mending(Handoffs, Reading):
+    """Looks at everything, and corrects it."""
+
+    async def claim_mending(self, for_ms: int) -> bool:
+        return await self._commit.ask("SET", self.keys.of("mending"), "1", "NX", "PX", str(for_ms)) is not None
+
+    async def mend(self) -> Mended:
+        mended = await self._mend_queues() + await self._mend_schemas() + await self._mend_agents()
+        looked_at = mended
+        async for some in self._named():
+            done = await asyncio.gather(*(self._mend_one(one) for one in some))
+            looked_at += len(done)
+            mended += sum(done)
+        return Mended(looked_at=looked_at, mended=mended)
+
+    # ---- handoffs -----------------------------------------------------------------------------------------------
+
+    async def _mend_one(self, named: Named) -> bool:
+        queue = queue_of(named.id)
+        if queue is None:
+            return False
+        keys = self._queue_keys(queue) | {
+            "handoff": self._handoff_key(named.id),
+            "holds": self.keys.of("holds", agent=named.agent),
+            "ready": self.keys.of("ready", queue=queue, version=named.version),
+        }
+        reply = await self._run(
+            "mend", caller_upkeep(), keys, **self._queue_args(queue), id=named.id, entry=named.entry
+        )
+        return reply.word == "mended"
+
+    async def _named(self) -> AsyncIterator[list[Named]]:
+        """Every handoff that any key names, a few at a time."""
+        async for key in self._keys("*"):
+            kind, parts = self.keys.parse(key)
+            if kind == "handoff":
+                yield [Named(parts["id"])]
+            elif kind == "ready":
+                async for some in self._in_stream(key, parts["version"]):
+                    yield some
+            elif kind in INDEXES:
+                async for some in self._in_index(key, parts.get("agent", NOWHERE)):
+                    yield some
+
+    async def _in_stream(self, key: str, version: str) -> AsyncIterator[list[Named]]:
+        after = "-"
+        while True:
+            found = await self._commit.ask("XRANGE", key, after, "+", "COUNT", str(limits.OVERDUE_AT_ONCE))
+            if not found:
+                return
+            yield [Named(fields[1].decode(), version=version, entry=entry.decode()) for entry, fields in found]
+            after = f"({found[-1][0].decode()}"
+
+    async def _in_index(self, key: str, agent: str) -> AsyncIterator[list[Named]]:
+        cursor = b"0"
+        while True:
+            cursor, found = await self._commit.ask("ZSCAN", key, cursor, "COUNT", str(limits.OVERDUE_AT_ONCE))
+            yield [Named(id.decode(), agent=agent) for id in found[::2]]
+            if cursor == b"0":
+                return
+
+    async def _keys(self, pattern: str) -> AsyncIterator[str]:
+        cursor = b"0"
+        while True:
+            cursor, names = await self._commit.ask("SCAN", cursor, "MATCH", self.keys.base + pattern, "COUNT", "1000")
+            for name in names:
+                yield name.decode()
+            if cursor == b"0":
+                return
+
+    # ---- records ------------------------------------------------------------------------------------------------
+
+    async def _mend_queues(self) -> int:
+        """A queue's settings and the index of all queues carry the same content; either is made from the other."""
+        index = facts_of(await self._commit.ask("HGETALL", self.keys.of("queues")))
+        configs = {self.keys.parse(key)[1]["queue"]: key async for key in self._keys("q:*:config")}
+        mended = 0
+        for name in configs.keys() - index.keys():
+            rev, content = await self._commit.ask("HMGET", configs[name], "rev", "content")
+            await self.put_queue(caller_upkeep(), queue_of_record(rev, content))
+            mended += 1
+        for name in index.keys() - configs.keys():
+            await self.put_queue(caller_upkeep(), queue_of_record(b"0", index[name].partition(b" ")[2]))
+            mended += 1
+        return mended
+
+    async def _mend_schemas(self) -> int:
+        if await self.schemas():
+            return 0
+        mended, after = 0, "0-0"
+        while entries := await self.entries(after=after, at_most=1_000):
+            after = entries[-1].id
+            for entry in entries:
+                if entry.step == "put_schema":
+                    mended += await self._register_again(entry.reason, entry.schema)
+        return mended
+
+    async def _register_again(self, ref: str, hash: str) -> int:
+        content = await self._commit.ask("GET", self.keys.of("schema", hash=hash))
+        if content is None:
+            return 0
+        await self.put_schema(caller_upkeep(), ref.rpartition("@")[0], hash, content)
+        return 1
+
+    async def _mend_agents(self) -> int:
+        agents: Iterable[bytes] = await self._commit.ask("SMEMBERS", self.keys.of("agents"))
+        listed = {name.decode() for name in agents}
+        bearers = facts_of(await self._commit.ask("HGETALL", self.keys.of("bearers")))
+        names = [self.keys.parse(key)[1]["agent"] async for key in self._keys("agent:*")]
+        return sum([await self._mend_agent(AgentName(name), name in listed, bearers) for name in names])
+
+    async def _mend_agent(self, agent: AgentName, listed: bool, bearers: dict[str, bytes]) -> int:
+        principal = await self.principal(agent, fresh=True)
+        if principal is None:
+            return 0
+        found = listed and all(bearers.get(hash) == agent.encode() for hash in principal.bearers)
+        if not found:
+            await self.put_principal(caller_upkeep(), principal)
+        elif await self.standing(agent) != f"{principal.rev} {principal.standing}":
+            await self.enforce(agent)
+        if principal.standing == "revoked":
+            for lease in await self.leases_of(agent):
+                await self.recall(lease, "the holder is revoked")
+        return 0 if found else 1

@@ -1,0 +1,20 @@
+"""Puts back what lost keys took: at a broker's start, and once an hour."""
+
+import logging
+from typing import Final
+
+from dropoff.core.store import Mended, Store
+
+log = logging.getLogger("dropoff.upkeep")
+
+CLAIMED_MS: Final = 60_000  # workers that start together need one of them to do it
+
+
+async def mend(store: Store) -> Mended | None:
+    """What was found; None if another broker is at it."""
+    if not await store.claim_mending(CLAIMED_MS):
+        return None
+    found = await store.mend()
+    if found.mended:
+        log.warning("mended %d of %d: keys were lost, and their content is put back", found.mended, found.looked_at)
+    return found
