@@ -11,7 +11,7 @@ payload, a result, a checkpoint) bounds it by its own limits and refuses in its 
 
 from collections.abc import Mapping
 from functools import cache, partial
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import msgspec
 
@@ -69,5 +69,16 @@ def flat_schema(kind: type[Any]) -> dict[str, Any]:
     definitions: dict[str, Any] = schema.pop("$defs", {})
     name = schema.pop("$ref", "").rpartition("/")[2]
     schema |= definitions.pop(name, {})
-    assert not definitions, f"{kind.__name__} holds other Structs; its schema would need references"
-    return schema
+    return _inlined(schema, definitions)
+
+
+def _inlined(schema: Any, definitions: Mapping[str, Any]) -> Any:
+    """The schema with each Struct that it refers to written out where it stands."""
+    if isinstance(schema, list):
+        return [_inlined(one, definitions) for one in cast("list[Any]", schema)]
+    if not isinstance(schema, dict):
+        return schema
+    fields = cast("dict[str, Any]", schema)
+    if "$ref" in fields:
+        return _inlined(definitions[fields["$ref"].rpartition("/")[2]], definitions)
+    return {name: _inlined(value, definitions) for name, value in fields.items()}
