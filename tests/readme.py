@@ -4,10 +4,15 @@ import re
 import sys
 from pathlib import Path
 
+from dropoff import settings
 from dropoff.core import lifecycle
 
 README = Path(__file__).parent.parent / "README.md"
-DRAWN = {"lifecycle": lifecycle.as_markdown}
+DRAWN = {
+    "lifecycle": lifecycle.as_markdown,
+    "settings": lambda: settings.as_markdown(settings.SETTINGS),
+    "settings of clients": lambda: settings.as_markdown(settings.FOR_CLIENTS),
+}
 
 
 def as_it_should_be(text: str) -> str:
