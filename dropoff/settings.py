@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -90,6 +91,13 @@ def entries(form: re.Pattern[str]) -> Callable[[str], tuple[str, ...]]:
     return read
 
 
+def web_address(text: str) -> str:
+    parts = urlsplit(text)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0:  # `port` raises for no number
+        raise ValueError
+    return text
+
+
 def yes(text: str) -> bool:
     return text == "1"  # anything else is a no, as the client has it: what lowers a guard is said exactly
 
@@ -110,15 +118,16 @@ class Setting(NamedTuple):
     flag: str = ""
     unset: str = ""  # what stands for an empty value, in words
     show: Callable[[Any], str] = str
+    secret: bool = False  # its text is a URL, which may hold a password
 
     def shown(self, value: Any) -> str:
         """The value as a person may read it; never a secret."""
-        return self.show(value) if value else self.unset or self.show(value)
+        return self.show(self.plain(value)) if value else self.unset or self.show(value)
 
     def plain(self, value: Any) -> Any:
         """The value for a script; never a secret."""
-        if isinstance(value, str) and value:
-            return self.show(value)
+        if self.secret and value:
+            return without_secret(value)
         return str(value) if isinstance(value, Path) else value
 
 
@@ -144,7 +153,7 @@ STORE: Final = Setting(
     "store", "DROPOFF_STORE", "", check_url, "redis://…, rediss://… or unix://…",
     "`redis://…`, `rediss://…` or `unix://…`: Redis ≥ 7.0 or Valkey ≥ 8, `maxmemory-policy noeviction`. By default one "
     "that the broker starts itself, with fsync before every receipt: nothing has to be installed.",
-    flag="--store", unset="the embedded Valkey", show=without_secret,
+    flag="--store", unset="the embedded Valkey", secret=True,
 )  # fmt: skip
 WORKERS: Final = Setting(
     "workers", "DROPOFF_WORKERS", 1, number(1, WORKERS_MAX), f"a number from 1 to {WORKERS_MAX}",
@@ -187,15 +196,15 @@ SETTINGS: Final[tuple[Setting, ...]] = (
 # ---- the table: commands' and clients' --------------------------------------------------------------------------
 
 URL: Final = Setting(
-    "url", "DROPOFF_URL", f"http://127.0.0.1:{places.PORT}", str, "http://HOST:PORT or https://HOST:PORT",
+    "url", "DROPOFF_URL", f"http://127.0.0.1:{places.PORT}", web_address, "http://HOST:PORT or https://HOST:PORT",
     "Where commands and clients find the broker. By default where `dropoff up` listens.",
-    flag="--url", show=without_secret,
+    flag="--url", secret=True,
 )  # fmt: skip
 CREDENTIAL_FILE: Final = Setting(
     "credential_file", "DROPOFF_CREDENTIAL_FILE", "", str, "the path of a file",
     "Who is calling: a file with one line, `dropoff_bearer_…`, readable by its owner only. By default the operator of "
     "the data folder, and only for a broker on this machine.",
-    flag="--credential-file", unset=f"`{places.OPERATOR_FILE}` in the data folder, on loopback",
+    flag="--credential-file", unset=f"{places.OPERATOR_FILE} in the data folder, on loopback",
 )  # fmt: skip
 INSECURE: Final = Setting(
     "insecure", "DROPOFF_INSECURE", False, yes, "1",
@@ -263,7 +272,8 @@ def _read(row: Setting, where: str, text: str) -> Any:
     try:
         return row.read(text)
     except ValueError:
-        raise SettingInvalid(f"{where} is '{text[:80]}'. Expected: {row.expected}.") from None
+        what = "cannot be used" if row.secret else f"is '{text[:80]}'"
+        raise SettingInvalid(f"{where} {what}. Expected: {row.expected}.") from None
     except StoreRefused as refusal:  # says all that can be said without the URL
         raise SettingInvalid(refusal.reason) from None
 

@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from dropoff.settings import FOR_CLIENTS, SETTINGS, SettingInvalid, Settings, amount, as_amount, settings
+from dropoff.settings import FOR_CLIENTS, SETTINGS, SettingInvalid, Settings, amount, as_amount, find, settings
 
 
 def test_a_flag_wins_over_the_variable_and_the_variable_over_the_default():
@@ -103,6 +103,17 @@ def test_a_store_that_is_no_url_is_refused_without_its_secret(given: dict[str, s
         settings(given, {"DROPOFF_STORE": "http://ann:secret@host"})
 
     assert "secret" not in refusal.value.sentence()
+
+
+@pytest.mark.parametrize(
+    "text", ["ann:secret@broker", "ftp://ann:secret@broker", "http://ann:secret@broker:x", "http:"]
+)
+def test_an_address_that_is_none_is_refused_without_its_secret(text: str):
+    [url] = [row for row in FOR_CLIENTS if row.name == "url"]
+    with pytest.raises(SettingInvalid) as refusal:
+        find(url, None, {"DROPOFF_URL": text})
+
+    assert refusal.value.sentence() == "DROPOFF_URL cannot be used. Expected: http://HOST:PORT or https://HOST:PORT."
 
 
 def test_no_form_of_a_store_shows_its_password():

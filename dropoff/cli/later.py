@@ -25,7 +25,6 @@ COMMANDS: Final[dict[str, str]] = {
     "agent rotate": "until then make an agent with another name, and revoke this one",
     "agent thaw": "until then nothing can be frozen",
     "bench": "until then time `dropoff drop` and `dropoff pick` yourself",
-    "config": "until then `dropoff up` says on its first screen what it runs with",
     "doctor": "until then `dropoff up` refuses a store that cannot be trusted, and says why",
     "freeze": _REVOKE,
     "handoff approve": _HANDOFF,

@@ -13,7 +13,7 @@ from typing import Any, Final, NoReturn
 import click
 
 import dropoff
-from dropoff.cli import agents, apply, first, handoffs, ledger, queues, schemas, serving, starter, work
+from dropoff.cli import agents, apply, config, first, handoffs, ledger, queues, schemas, serving, starter, work
 from dropoff.cli.session import Group, Session
 from dropoff.cli.shown import harmless
 from dropoff.errors import DropoffError
@@ -113,5 +113,6 @@ for command in (
     agents.agent,
     handoffs.handoff,
     ledger.ledger,
+    config.config,
 ):
     cli.add_command(command)

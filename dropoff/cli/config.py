@@ -1,0 +1,52 @@
+"""`dropoff config`: what a broker started here, and a command run here, would be told, and by whom.
+
+It looks at this line and this environment alone. A broker that runs already was told by its own; what has to do with
+both is said by `dropoff doctor`.
+"""
+
+import os
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from dropoff.cli.session import Group, Session, pass_session
+from dropoff.cli.shown import Column
+
+if TYPE_CHECKING:
+    from dropoff.settings import Found, Setting
+
+COLUMNS: Final = (Column("SETTING"), Column("VALUE"), Column("FROM", whole=True))
+
+
+@click.group(cls=Group)
+def config() -> None:
+    """What brokers and commands are told here."""
+
+
+@config.command()
+@pass_session
+def show(session: Session) -> None:
+    """Each value, and where it came from. Passwords are left out."""
+    from dropoff.settings import FOR_CLIENTS, SETTINGS, Found, find, settings
+
+    said = {"data": session.data, "url": session.url, "credential_file": session.credential_file}
+    broker = settings(said, os.environ)
+    found = [(row, Found(getattr(broker, row.name), broker.came_from[row.name])) for row in SETTINGS]
+    found += [(row, find(row, said.get(row.name), os.environ)) for row in FOR_CLIENTS]
+    items = [_item(*one) for one in found]
+    session.shown.many(items, COLUMNS, (_cells(*one) for one in found), empty="")
+
+
+def _item(row: "Setting", found: "Found") -> dict[str, Any]:
+    return {
+        "setting": row.name,
+        "value": row.plain(found.value),
+        "from": found.came_from,
+        "variable": row.variable,
+        "flag": row.flag,
+    }
+
+
+def _cells(row: "Setting", found: "Found") -> tuple[str, str, str]:
+    by = {"flag": row.flag, "environment": row.variable}
+    return row.name, row.shown(found.value), by.get(found.came_from, found.came_from)
