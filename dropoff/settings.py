@@ -27,6 +27,7 @@ from dropoff.storage.connection import check_url, without_secret
 CameFrom = Literal["flag", "environment", "default"]
 
 LOOPBACK: Final = ("127.0.0.1", "localhost", "::1")
+EVERYWHERE: Final = ("0.0.0.0", "::")  # noqa: S104  # compared, not bound
 UNITS: Final = {"": 1, "KB": 1 << 10, "MB": 1 << 20, "GB": 1 << 30, "TB": 1 << 40}
 WORKERS_MAX: Final = 64  # more processes than that share one store's single thread, and gain nothing
 
@@ -235,7 +236,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def hosts(self) -> tuple[str, ...]:
         """Every Host that is answered. A web page that rebinds its name to 127.0.0.1 brings its own name, and fails."""
-        own = () if self.host in ("0.0.0.0", "::") else (self.host,)  # noqa: S104  # compared, not bound
+        own = () if self.host in EVERYWHERE else (self.host,)
         return tuple(dict.fromkeys(f"{in_url(name)}:*" for name in (*LOOPBACK, *own))) + self.allowed_hosts
 
 

@@ -8,9 +8,12 @@ store lives on by itself, and the next start adopts it.
 
 import asyncio
 import os
+import platform
 import secrets
+import shutil
 import signal
 import socket
+import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -26,19 +29,26 @@ from dropoff.broker import Broker
 from dropoff.contracts.gate import Gates
 from dropoff.core import credential, places
 from dropoff.core.ledger import Durability
+from dropoff.core.store import StoreFacts
+from dropoff.doctor import CHECKS, Doctor, Facts, Finding, judged
 from dropoff.doors.app import House, make_app
+from dropoff.doors.house import RefusedHosts
 from dropoff.errors import StoreRefused
 from dropoff.identity.callers import Callers
 from dropoff.inspector import Inspector
 from dropoff.operations import Operations
-from dropoff.settings import Settings, in_url
+from dropoff.settings import EVERYWHERE, Settings, in_url
 from dropoff.storage.connection import Source, check_url, without_secret
-from dropoff.storage.embedded import EmbeddedStore
+from dropoff.storage.embedded import EmbeddedStore, refuse_unfit
 from dropoff.storage.store import RedisStore
 from dropoff.upkeep.rounds import Rounds
 
 STOPPING: Final = ("SIGINT", "SIGTERM", "SIGHUP")  # Ctrl-C, an orderly stop, a closed terminal (none on Windows)
 FINISH_S: Final = 10  # what has begun gets this long; a step takes milliseconds, so this is for large answers
+
+
+def clock_ms() -> int:
+    return time.time_ns() // 1_000_000
 
 
 class Started(msgspec.Struct, frozen=True, kw_only=True):
@@ -94,14 +104,17 @@ async def serve(settings: Settings, started: Callable[[Started], Awaitable[None]
 
 
 @asynccontextmanager
-async def building(settings: Settings) -> AsyncGenerator[tuple[House, RedisStore, tuple[str, Durability]]]:
-    """The whole house on its store, without a listener."""
+async def building(
+    settings: Settings, now_ms: Callable[[], int] = clock_ms
+) -> AsyncGenerator[tuple[House, RedisStore, tuple[str, Durability]]]:
+    """The whole house on its store, without a listener. `now_ms` is this machine's clock; only people read it."""
     _private_folder(settings.data)
     bearer = operator_credential(settings.data)
     async with _source(settings) as (source, where):
         store = RedisStore(source)
         found = await store.start()
         rounds = Rounds(store)
+        refused_hosts = RefusedHosts()
         try:
             operations = Operations(store, secrets.token_bytes)
             await operations.ensure_operator(bearer)
@@ -109,10 +122,12 @@ async def building(settings: Settings) -> AsyncGenerator[tuple[House, RedisStore
                 broker=Broker(store, Gates(), secrets.token_bytes),
                 inspector=Inspector(store),
                 operations=operations,
+                doctor=Doctor(store, _looking(settings, store, where, refused_hosts, now_ms), now_ms),
                 callers=Callers(store),
                 store=store,
                 allowed_hosts=settings.hosts,
                 allowed_origins=settings.allowed_origins,
+                refused_hosts=refused_hosts,
                 version=dropoff.__version__,
             )
             rounds.start()
@@ -142,6 +157,62 @@ async def _source(settings: Settings) -> AsyncGenerator[tuple[Source, str]]:
         yield Source(ensured), "embedded"
     finally:
         await embedded.close()
+
+
+# ---- what the doctor looks at -----------------------------------------------------------------------------------
+
+
+def _looking(
+    settings: Settings, store: RedisStore, where: str, refused_hosts: RefusedHosts, now_ms: Callable[[], int]
+) -> Callable[[], Awaitable[Facts]]:
+    async def look() -> Facts:
+        before_ms = now_ms()
+        facts = await store.facts()
+        return _facts(settings, where, facts, (before_ms, now_ms()), (*refused_hosts, *_likely(settings)))
+
+    return look
+
+
+async def examine(settings: Settings) -> list[Finding]:
+    """What can be seen of these settings' store while no broker runs. Starts nothing, and leaves nothing."""
+    if not settings.store:
+        refuse_unfit(settings.data)
+        return judged(_facts(settings, "embedded", StoreFacts()), ("versions", "disk"))
+    async with _source(settings) as (source, where):
+        before_ms = clock_ms()
+        facts = await RedisStore(source).looked_at()
+        checks = [name for name in CHECKS if name != "host"]  # nobody was there to refuse anybody
+        return judged(_facts(settings, where, facts, (before_ms, clock_ms())), checks)
+
+
+def _facts(
+    settings: Settings,
+    where: str,
+    store: StoreFacts,
+    between_ms: tuple[int, int] = (0, 0),
+    refused_hosts: tuple[str, ...] = (),
+) -> Facts:
+    there = next(place for place in (settings.data, *settings.data.parents) if place.exists())
+    return Facts(
+        versions=f"dropoff {dropoff.__version__}, Python {platform.python_version()}",
+        where=where,
+        store=store,
+        between_ms=between_ms,
+        disk_free=None if settings.store else shutil.disk_usage(there).free,
+        disk_free_min=settings.disk_free_min,
+        allowed_hosts=settings.allowed_hosts,
+        refused_hosts=refused_hosts,
+    )
+
+
+def _likely(settings: Settings) -> tuple[str, ...]:
+    """The name of this machine, where others are let in and were given no name: none of theirs would be answered."""
+    if settings.host in EVERYWHERE and not settings.allowed_hosts:
+        return (socket.gethostname().lower(),)
+    return ()
+
+
+# ---- the operator's credential ----------------------------------------------------------------------------------
 
 
 def operator_credential(data: Path) -> str:

@@ -25,7 +25,6 @@ COMMANDS: Final[dict[str, str]] = {
     "agent rotate": "until then make an agent with another name, and revoke this one",
     "agent thaw": "until then nothing can be frozen",
     "bench": "until then time `dropoff drop` and `dropoff pick` yourself",
-    "doctor": "until then `dropoff up` refuses a store that cannot be trusted, and says why",
     "freeze": _REVOKE,
     "handoff approve": _HANDOFF,
     "handoff deny": _HANDOFF,
@@ -57,6 +56,7 @@ OPTIONS: Final[dict[str, dict[str, str]]] = {
         "--secret": _BEARER,
         "--ttl": "until then a bearer is good until its agent is revoked",
     },
+    "doctor": {"--mend": "until then what doctor says as Fix is done by hand"},
     "handoff ls": {"--by": "until then list by queue and state: dropoff handoff ls --queue Q --state dead"},
     "queue add": {
         "--accepts": "until then a queue has one schema",

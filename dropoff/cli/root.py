@@ -13,7 +13,7 @@ from typing import Any, Final, NoReturn
 import click
 
 import dropoff
-from dropoff.cli import agents, apply, config, first, handoffs, ledger, queues, schemas, serving, starter, work
+from dropoff.cli import agents, apply, config, doctor, first, handoffs, ledger, queues, schemas, serving, starter, work
 from dropoff.cli.session import Group, Session
 from dropoff.cli.shown import harmless
 from dropoff.errors import DropoffError
@@ -114,5 +114,6 @@ for command in (
     handoffs.handoff,
     ledger.ledger,
     config.config,
+    doctor.doctor,
 ):
     cli.add_command(command)

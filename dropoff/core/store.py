@@ -113,6 +113,18 @@ class Mended(msgspec.Struct, frozen=True, kw_only=True):
     mended: int = 0
 
 
+class StoreFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """What a store says of itself at this moment, for whoever judges it. Empty where it does not say."""
+
+    product: str = ""  # "Valkey 9.1.2"
+    unfit: str = ""  # why no broker would start on it
+    lacking: str = ""  # which right the broker's user has not
+    settings: dict[str, str] = {}  # of those that durability and eviction depend on, the ones that can be read
+    used_bytes: int = 0
+    max_bytes: int = 0  # 0: as much as the machine has
+    time_ms: int = 0  # by its clock
+
+
 class Waiting(Protocol):
     """One caller's place among those who wait."""
 

@@ -45,6 +45,13 @@ def make_app(house: House) -> FastAPI:
         redirect_slashes=False,
         lifespan=lifespan,
         routes=[Route("/mcp", endpoint=door), *routes.routes(house)],
-        middleware=[Middleware(HostGuard, hosts=house.allowed_hosts, origins=house.allowed_origins)],
+        middleware=[
+            Middleware(
+                HostGuard,
+                hosts=house.allowed_hosts,
+                origins=house.allowed_origins,
+                refused=house.refused_hosts,
+            )
+        ],
         exception_handlers={HTTPException: problems.no_such_route, Exception: problems.unexpected},
     )

@@ -18,6 +18,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import AuthenticationError, RedisError, ResponseError
 
 from dropoff.core.ledger import Durability
+from dropoff.core.store import StoreFacts
 from dropoff.errors import StoreRefused
 
 CONNECT_S: Final = 5.0
@@ -101,18 +102,50 @@ async def examine(ask: Ask) -> Examined:
     """Refuses a store that cannot keep what is promised; says what it is and how durable."""
     info = _pairs(await _allowed(ask, "INFO", "server"))
     _check_version(info)
-    cluster = _pairs(await _allowed(ask, "INFO", "cluster"))
-    if cluster.get("cluster_enabled") == "1":
-        raise StoreRefused("The store runs in cluster mode, which this release does not speak. Use a single node.")
+    _check_single(_pairs(await _allowed(ask, "INFO", "cluster")))
     policy = (await _config(ask)).get("maxmemory-policy", "noeviction")
     if policy != "noeviction":
         raise StoreRefused(
             f"maxmemory-policy is {policy}: the store may silently delete handoffs. "
             "Fix: redis-cli config set maxmemory-policy noeviction (and in its configuration file)."
         )
+    return Examined(_product(info), await durability(ask))
+
+
+async def facts(ask: Ask) -> StoreFacts:
+    """What the store says of itself now, whether or not a broker would start on it."""
+    settings = await _config(ask)
+    try:
+        info = _pairs(await _allowed(ask, "INFO"))
+        seconds, micros = await _allowed(ask, "TIME")
+    except StoreRefused as refusal:
+        return StoreFacts(lacking=refusal.reason, settings=settings)
+    told = {
+        "maxmemory-policy": info.get("maxmemory_policy", ""),
+        "appendonly": "yes" if info.get("aof_enabled") == "1" else "no",
+    }
+    return StoreFacts(
+        product=_product(info),
+        unfit=_unfit(info),
+        settings=told | settings,
+        used_bytes=int(info.get("used_memory", 0)),
+        max_bytes=int(info.get("maxmemory", 0)),
+        time_ms=int(seconds) * 1_000 + int(micros) // 1_000,
+    )
+
+
+def _unfit(info: dict[str, str]) -> str:
+    try:
+        _check_version(info)
+        _check_single(info)
+    except StoreRefused as refusal:
+        return refusal.reason
+    return ""
+
+
+def _product(info: dict[str, str]) -> str:
     valkey = info.get("valkey_version")
-    product = f"Valkey {valkey}" if valkey else f"Redis {info.get('redis_version', '?')}"
-    return Examined(product, await durability(ask))
+    return f"Valkey {valkey}" if valkey else f"Redis {info.get('redis_version', '?')}"
 
 
 async def durability(ask: Ask) -> Durability:
@@ -140,7 +173,12 @@ def _check_version(info: dict[str, str]) -> None:
         )
 
 
-async def _allowed(ask: Ask, *command: str) -> bytes:
+def _check_single(info: dict[str, str]) -> None:
+    if info.get("cluster_enabled") == "1":
+        raise StoreRefused("The store runs in cluster mode, which this release does not speak. Use a single node.")
+
+
+async def _allowed(ask: Ask, *command: str) -> Any:
     try:
         return await ask(*command)
     except ResponseError as error:

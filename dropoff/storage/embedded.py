@@ -50,7 +50,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import BusyLoadingError, RedisError
 
 from dropoff.errors import StoreRefused
-from dropoff.storage.folder import prepare, short_enough
+from dropoff.storage.folder import prepare, refuse_network, short_enough
 from dropoff.storage.lock import Lock
 
 POLL_S = 0.005
@@ -202,6 +202,15 @@ class EmbeddedStore:
             probe.release()
         probe.forget()
         return not free
+
+
+def refuse_unfit(data: Path) -> None:
+    """Raise `StoreRefused` if this folder cannot have an embedded store, as far as can be seen without making one."""
+    _server_binary()
+    refuse_network(Path(os.path.realpath(data)) / "store")
+    there = next(place for place in (data, *data.parents) if place.exists())
+    if not os.access(there, os.W_OK | os.X_OK) or not there.is_dir():
+        raise StoreRefused(f"The data folder {data} cannot be written to. Name another with --data or DROPOFF_DATA.")
 
 
 # ---- the server ---------------------------------------------------------------------------------------------------

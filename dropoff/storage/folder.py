@@ -23,7 +23,7 @@ NETWORK_FILE_SYSTEMS = frozenset(
 
 def prepare(folder: Path) -> None:
     """Make the store's folder, private, or refuse one that cannot be trusted or written."""
-    _refuse_network(folder)
+    refuse_network(folder)
     try:
         folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         folder.mkdir(mode=0o700, exist_ok=True)
@@ -36,7 +36,7 @@ def prepare(folder: Path) -> None:
         ) from None
 
 
-def _refuse_network(folder: Path) -> None:
+def refuse_network(folder: Path) -> None:
     try:
         mounts = MOUNTS.read_text(errors="surrogateescape")
     except OSError:

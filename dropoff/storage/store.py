@@ -9,9 +9,12 @@ import asyncio
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 
+import msgspec
+
 from dropoff.core.handoff import HandoffId, QueueName
+from dropoff.core.store import StoreFacts
 from dropoff.errors import BrokerUnavailable, StoreRefused
-from dropoff.storage.connection import Examined, Source, durability, examine
+from dropoff.storage.connection import Examined, Source, durability, examine, facts
 from dropoff.storage.keys import Keys
 from dropoff.storage.mending import Mending
 from dropoff.storage.wakes import Waiter, Wakes
@@ -40,6 +43,27 @@ class RedisStore(Mending):
         self._durability = found.durability
         self._wakes.start()
         return found
+
+    async def facts(self) -> StoreFacts:
+        """What the store says of itself, and whether a whole step runs on it. Leaves nothing."""
+        found = await facts(self._commit.ask)
+        if found.unfit:  # a step means nothing there
+            return found
+        try:
+            await self._prove_rights()
+        except StoreRefused as refusal:
+            return msgspec.structs.replace(found, lacking=refusal.reason)
+        return found
+
+    async def looked_at(self) -> StoreFacts:
+        """The same, of a store on which nobody has started. `StoreRefused` if there is none to connect to."""
+        self._commit.start()
+        try:
+            return await self.facts()
+        except BrokerUnavailable as error:
+            raise StoreRefused("The store cannot be reached. Start it, or correct DROPOFF_STORE.") from error
+        finally:
+            await self.close()
 
     async def close(self) -> None:
         await self._wakes.close()

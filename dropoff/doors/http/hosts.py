@@ -15,6 +15,7 @@ from typing import Final
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from dropoff.doors.house import RefusedHosts
 from dropoff.doors.http import problems
 from dropoff.errors import DropoffError, HostRefused, OriginRefused
 
@@ -24,8 +25,9 @@ PROBES: Final = frozenset({"/livez", "/readyz"})  # served in `routes.py`
 class HostGuard:
     """ASGI middleware around all doors."""
 
-    def __init__(self, app: ASGIApp, hosts: Sequence[str], origins: Sequence[str]) -> None:
+    def __init__(self, app: ASGIApp, hosts: Sequence[str], origins: Sequence[str], refused: RefusedHosts) -> None:
         self._app = app
+        self._refused = refused
         self._hosts = tuple(host.lower() for host in hosts)
         self._origins = tuple(origin.lower() for origin in origins)
 
@@ -40,6 +42,7 @@ class HostGuard:
     def _refusal(self, scope: Scope) -> DropoffError | None:
         hosts = _values(scope, b"host")
         if len(hosts) != 1 or not _listed(hosts[0], self._hosts):
+            self._refused.add(", ".join(hosts))
             return HostRefused(host=", ".join(hosts))
         for origin in _values(scope, b"origin"):
             if origin.partition("://")[2] != hosts[0] and not _listed(origin, self._origins):

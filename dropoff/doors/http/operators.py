@@ -15,6 +15,7 @@ from dropoff.core.handoff import Handoff
 from dropoff.core.lease import Lease
 from dropoff.core.lifecycle import LEASED, SCHEDULED
 from dropoff.core.store import StoredSchema
+from dropoff.doors import tool_lists
 from dropoff.doors.answers import iso
 from dropoff.doors.house import House
 from dropoff.doors.http import operators_shapes as shapes
@@ -199,6 +200,16 @@ async def _ledger(house: House, call: Call, request: Request) -> shapes.LedgerAn
     return shapes.LedgerAnswer(entries=list(entries), next=entries[-1].id if entries else wanted.after)
 
 
+# ---- the broker itself ------------------------------------------------------------------------------------------
+
+
+async def _doctor(house: House, call: Call, request: Request) -> shapes.DoctorAnswer:
+    findings = [*await house.doctor.findings(call.caller), *await tool_lists.findings(house)]
+    return shapes.DoctorAnswer(
+        you=call.caller.agent, version=house.version, time_ms=house.doctor.now_ms(), findings=findings
+    )
+
+
 # ---- the rows ---------------------------------------------------------------------------------------------------
 
 _NO_AGENT: Final = ("agent_unknown",)
@@ -235,4 +246,6 @@ ROWS: Final = (
         shapes.Nothing, shapes.WholeHandoff, ("handoff_unknown",), _handoff),
     Row("GET", "/v1/ledger", "ledger tail", "Entries of the ledger, oldest first.",
         shapes.LedgerQuery, shapes.LedgerAnswer, (), _ledger),
+    Row("GET", "/v1/doctor", "doctor", "What the broker runs on: each thing looked at, its verdict, and its fix.",
+        shapes.Nothing, shapes.DoctorAnswer, (), _doctor),
 )  # fmt: skip

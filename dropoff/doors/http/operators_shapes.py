@@ -9,6 +9,7 @@ from dropoff.core import limits
 from dropoff.core.caller import Standing
 from dropoff.core.ledger import Entry
 from dropoff.core.lifecycle import State
+from dropoff.doctor import Finding
 from dropoff.doors.http.shapes import Answer, AttemptShape, Payload, Shape, Time
 
 # ---- asked ------------------------------------------------------------------------------------------------------
@@ -178,3 +179,12 @@ class LedgerAnswer(Answer, frozen=True, kw_only=True):
 
     entries: list[Entry]
     next: str
+
+
+class DoctorAnswer(Answer, frozen=True, kw_only=True):
+    """`you` is the caller, `time_ms` the broker's clock while it answered."""
+
+    you: str
+    version: str
+    time_ms: int
+    findings: list[Finding]

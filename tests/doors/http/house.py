@@ -12,6 +12,7 @@ import redis
 from dropoff.broker import Broker
 from dropoff.contracts.gate import Gates
 from dropoff.core import credential
+from dropoff.doctor import Doctor, Facts
 from dropoff.doors.app import House, make_app
 from dropoff.identity.callers import Callers
 from dropoff.inspector import Inspector
@@ -36,12 +37,17 @@ BRIEF: dict[str, Any] = {
 WORK: dict[str, Any] = {"topic": "heat pumps", "audience": "exec"}
 
 
+async def no_look() -> Facts:
+    raise AssertionError("a house that has a doctor is built by wiring: tests/doors/http/test_doctor.py")
+
+
 def house_on(store: RedisStore, **parts: Any) -> House:
     return House(
         **{
             "broker": Broker(store, Gates(), secrets.token_bytes),
             "inspector": Inspector(store),
             "operations": Operations(store, secrets.token_bytes),
+            "doctor": Doctor(store, no_look, lambda: 0),
             "callers": Callers(store),
             "store": store,
             "version": "0.0.0",

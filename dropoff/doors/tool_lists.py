@@ -1,0 +1,40 @@
+"""How much each agent's model has to read before its first call: the tools exactly as that agent is shown them."""
+
+from typing import Final
+
+import mcp_types as types
+import msgspec
+
+from dropoff.core.caller import Caller, Principal
+from dropoff.core.requests import Describe
+from dropoff.doctor import Finding, tool_list
+from dropoff.doors.house import House
+from dropoff.doors.mcp.tools import tools_for
+from dropoff.errors import Unauthenticated
+
+AGENTS_MAX: Final = 200  # a list costs some 100 µs and one look at the gate; who has more agents knows what they read
+SHOWN_MAX: Final = 10
+
+
+async def findings(house: House) -> list[Finding]:
+    """The longest lists first. Whom nothing is granted is shown nothing to speak of, and is left out."""
+    principals = [one for one in await house.store.principals() if one.standing == "active" and one.grants]
+    sizes: list[tuple[int, int, str]] = []
+    for principal in principals[:AGENTS_MAX]:
+        try:
+            tools = await _tools(house, principal)
+        except Unauthenticated:  # revoked while we looked
+            continue
+        sizes.append((characters(tools), len(tools), principal.agent))
+    return [tool_list(agent, count, size) for size, count, agent in sorted(sizes, reverse=True)[:SHOWN_MAX]]
+
+
+async def _tools(house: House, principal: Principal) -> list[types.Tool]:
+    caller = Caller(agent=principal.agent, rev=principal.rev, grants=principal.grants)
+    return tools_for(caller, await house.broker.describe(caller, Describe()))
+
+
+def characters(tools: list[types.Tool]) -> int:
+    """Of names, descriptions and input schemas, as compact JSON: what clients hand on to a model."""
+    read = [{"name": one.name, "description": one.description, "inputSchema": one.input_schema} for one in tools]
+    return len(msgspec.json.encode(read).decode())
