@@ -2,9 +2,8 @@
 
 -- A record can be 256 kB; what steps decide by is a handful of short fields.
 local FIELDS = { 'state', 'id', 'queue', 'version', 'sender', 'holder', 'fence', 'lease_ends', 'leased_at', 'entry',
-  'deliveries', 'failures', 'attempts_max', 'n', 'last', 'digest', 'schema_hash', 'dropped', 'ended', 'due', 'expires',
-  'withdrawal_asked', 'attempts', 'content', 'first', 'picked', 'pick', 'judged', 'judged_entry',
-  'asked', 'asked_content', 'asked_entry', 'next', 'parent', 'resubmit_of' }
+  'deliveries', 'failures', 'attempts_max', 'n', 'last', 'digest', 'schema_hash', 'ended', 'due', 'expires',
+  'withdrawal_asked', 'attempts', 'content', 'first', 'picked', 'pick', 'asked', 'asked_content', 'asked_entry' }
 
 -- The keys of the queue that the step is about. Each handoff knows those of its own queue, as `place`.
 local here = { base = queue_keys, config = config, leases = leases, timers = timers, held = held, expiries = expiries,
@@ -20,53 +19,42 @@ end
 
 -- ---- indexes ---------------------------------------------------------------------------------------------------
 
+-- Each state keeps its handoffs in just these indexes of its queue. `ready` is a stream, in order of arrival; the others
+-- are sorted by a field of the record. `holds` are the leases of one agent, in whatever queue.
+local STANDS_IN = { absent = {}, held = { 'held', 'expiries' }, scheduled = { 'timers', 'expiries' },
+  waiting = { 'ready', 'expiries' }, leased = { 'leases', 'holds' }, dead = { 'dead' } }
+local FINAL_STANDS_IN = { 'final' }
+local SCORE = { held = 'dropped', timers = 'due', expiries = 'expires', leases = 'lease_ends', holds = 'fence',
+  dead = 'ended', final = 'ended' }
+
 -- Two keys are known only by the record: which stream of the queue (by the schema version the handoff is pinned to),
 -- and whose leases (by the holder). Both carry this partition's tag, so they lie on this node.
 local function ready_of(h) return h.place.base .. 'ready:' .. h.version end
 local function holds_of(agent) return partition_keys .. 'holds:' .. agent end
 
-local function by_score(name, field)
-  return {
-    kind = 'zset',
-    key = function(h) return h.place[name] end,
-    enter = function(h) redis.call('ZADD', h.place[name], h[field], h.id) end,
-    leave = function(h) redis.call('ZREM', h.place[name], h.id) end,
-    score = function(h) return h[field] end,
-  }
+-- Where the handoff stands by its state: in each index, under its key.
+local function places_of(h)
+  local found = {}
+  for _, name in ipairs(STANDS_IN[h.state] or FINAL_STANDS_IN) do
+    local key = h.place[name] or name == 'ready' and ready_of(h) or holds_of(h.holder)
+    -- guard: only what expires stands among the expiries
+    if name ~= 'expiries' or h.expires ~= '' then found[#found + 1] = { name = name, key = key, entry = h.entry } end
+  end
+  return found
 end
 
-local INDEX = {
-  ready = {
-    kind = 'stream',
-    key = ready_of,
-    enter = function(h) redis.call('HSET', h.key, 'entry', redis.call('XADD', ready_of(h), '*', 'id', h.id)) end,
-    leave = function(h) redis.call('XDEL', ready_of(h), h.entry) end,
-  },
-  timers = by_score('timers', 'due'),
-  held = by_score('held', 'dropped'),
-  expiries = by_score('expiries', 'expires'),
-  leases = by_score('leases', 'lease_ends'),
-  holds = {
-    kind = 'zset',
-    key = function(h) return holds_of(h.holder) end,
-    enter = function(h) redis.call('ZADD', holds_of(h.holder), h.fence, h.id) end,
-    leave = function(h) redis.call('ZREM', holds_of(h.holder), h.id) end,
-    score = function(h) return h.fence end,
-  },
-  dead = by_score('dead', 'ended'),
-  final = by_score('final', 'ended'),
-}
-
--- Each state keeps its handoffs in just these indexes.
-local STANDS_IN = { absent = {}, held = { 'held', 'expiries' }, scheduled = { 'timers', 'expiries' },
-  waiting = { 'ready', 'expiries' }, leased = { 'leases', 'holds' }, dead = { 'dead' } }
-local function indexes_of(h)
-  local names = {}
-  for _, name in ipairs(STANDS_IN[h.state] or { 'final' }) do
-    -- guard: only what expires stands among the expiries
-    if name ~= 'expiries' or h.expires ~= '' then names[#names + 1] = name end
-  end
-  return names
+local function enter(h, place)
+  -- guard: the stream knows the entry that it made
+  if place.name == 'ready' then return redis.call('HSET', h.key, 'entry', redis.call('XADD', place.key, '*', 'id', h.id)) end
+  redis.call('ZADD', place.key, h[SCORE[place.name]], h.id)
+end
+local function leave(h, place)
+  -- guard: out of the stream
+  if place.name == 'ready' then return redis.call('XDEL', place.key, place.entry) end
+  redis.call('ZREM', place.key, h.id)
+end
+local function sound_places(places)
+  for _, place in ipairs(places) do sound(place.name == 'ready' and 'stream' or 'zset', place.key) end
 end
 
 -- ---- changes ---------------------------------------------------------------------------------------------------
@@ -96,44 +84,42 @@ local function planned(h, verb, to, change, reason)
   if not (TRANSITIONS[h.state][verb] or {})[to] then
     error('no arrow: ' .. h.state .. ' ' .. verb .. ' ' .. to) -- our mistake; nothing is written yet
   end
-  local before = {}
-  for name, value in pairs(h) do before[name] = value end
+  local plan = { h = h, verb = verb, from = h.state, left = places_of(h), change = change, reason = reason or '',
+    is_final = next(TRANSITIONS[to]) == nil }
   for name, value in pairs(change) do h[name] = value end
   h.state, h.n = to, text((tonumber(h.n) or 0) + 1)
-  local is_final = next(TRANSITIONS[to]) == nil
-  h.ended = is_final and text(NOW) or ''
+  h.ended = plan.is_final and text(NOW) or ''
+  plan.entered = places_of(h)
   sound('stream', ledger)
   sound('hash', minute_of(h.place))
-  for _, one in ipairs({ before, h }) do
-    for _, name in ipairs(indexes_of(one)) do sound(INDEX[name].kind, INDEX[name].key(one)) end
-  end
-  return { h = h, before = before, verb = verb, change = change, reason = reason or '', is_final = is_final }
+  sound_places(plan.left)
+  sound_places(plan.entered)
+  return plan
 end
 
 -- The entry first, then the record, then its indexes. Returns the entry.
 local function written(plan)
-  local h, before, verb = plan.h, plan.before, plan.verb
-  local is_new = verb == 'drop_off'
-  local entry = write_entry(verb, { 'handoff', h.id, 'queue', h.queue, 'from', before.state, 'to', h.state, 'n', h.n,
+  local h, verb, change = plan.h, plan.verb, plan.change
+  local entry = write_entry(verb, { 'handoff', h.id, 'queue', h.queue, 'from', plan.from, 'to', h.state, 'n', h.n,
     'prev', h.last, 'fence', h.fence, 'lease_ends', h.state == 'leased' and h.lease_ends or '', 'digest', h.digest,
     'schema', h.schema_hash, 'failures', h.failures, 'reason', plan.reason,
-    'parent', is_new and h.parent or '', 'resubmit_of', is_new and h.resubmit_of or '' })
+    'parent', change.parent or '', 'resubmit_of', change.resubmit_of or '' })
   h.last = entry[2]
 
   local fields = { 'state', h.state, 'n', h.n, 'last', h.last, 'ended', h.ended }
-  for name, value in pairs(plan.change) do
+  for name, value in pairs(change) do
     h[name] = known(value, h.last)
     fields[#fields + 1] = name
     fields[#fields + 1] = h[name]
   end
   -- guard: a new state is another place
-  if before.state ~= h.state then
-    for _, name in ipairs(indexes_of(before)) do INDEX[name].leave(before) end
+  if plan.from ~= h.state then
+    for _, place in ipairs(plan.left) do leave(h, place) end
   end
   redis.call('HSET', h.key, unpack(fields))
-  for _, name in ipairs(indexes_of(h)) do INDEX[name].enter(h) end
+  for _, place in ipairs(plan.entered) do enter(h, place) end
   -- guard: what comes in is counted
-  if is_new then count(h.place, 'in') end
+  if verb == 'drop_off' then count(h.place, 'in') end
   -- guard: what ends is counted
   if plan.is_final then count(h.place, 'out') end
   return entry

@@ -58,14 +58,15 @@ end
 -- Appends an entry made of `facts` (a flat list) and returns it as the reply carries it: its id, then its fields.
 -- Empty facts are left out, so that an entry says only what there is to say.
 local function write_entry(step, facts)
-  local all = { 'step', step, 'at', text(NOW), 'actor', caller, 'credential', credential,
-    'revs', caller == 'upkeep' and '' or caller .. '=' .. rev, 'trace', trace }
-  for i = 1, #facts do all[#all + 1] = facts[i] or '' end
-  local entry = {}
-  for i = 1, #all, 2 do
+  local entry = { 'step', step, 'at', text(NOW), 'actor', caller }
+  local function add(name, value)
     -- guard: empty facts are left out
-    if all[i + 1] ~= '' then entry[#entry + 1] = all[i] entry[#entry + 1] = all[i + 1] end
+    if value ~= '' then entry[#entry + 1] = name entry[#entry + 1] = value end
   end
+  add('credential', credential)
+  add('revs', caller == 'upkeep' and '' or caller .. '=' .. rev)
+  for i = 1, #facts, 2 do add(facts[i], facts[i + 1]) end
+  add('trace', trace)
   local id = redis.call('XADD', ledger, '*', unpack(entry))
   return { 'id', id, unpack(entry) }
 end

@@ -14,9 +14,10 @@ local kept = tonumber(redis.call('HGET', config, 'retention_ms') or LIMITS.reten
 -- guard: only what has ended, and long ago
 if h.ended == '' or h.ended + kept > NOW then return answer('nothing') end
 sound('stream', ledger)
-for _, name in ipairs(indexes_of(h)) do sound(INDEX[name].kind, INDEX[name].key(h)) end
+local places = places_of(h)
+sound_places(places)
 local entry = write_entry('erased', { 'handoff', h.id, 'queue', h.queue, 'from', h.state, 'n', text(h.n + 1),
   'prev', h.last, 'digest', h.digest })
-for _, name in ipairs(indexes_of(h)) do INDEX[name].leave(h) end
+for _, place in ipairs(places) do leave(h, place) end
 redis.call('DEL', h.key)
 return answer('erased', {}, entry)

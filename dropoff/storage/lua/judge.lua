@@ -12,8 +12,9 @@ if stop then return stop end
 local h = load(handoff)
 -- guard: no such handoff to judge
 if h.state == 'absent' then return refused('handoff_unknown') end
+local before = redis.call('HMGET', handoff, 'judged', 'judged_entry')
 -- guard: judged by the same before
-if h.judged == caller .. ' ' .. verb then return answer('repeated', {}, read_entry(h.judged_entry)) end
+if before[1] == caller .. ' ' .. verb then return answer('repeated', {}, read_entry(before[2])) end
 -- guard: only what is held is judged
 if h.state ~= 'held' then return refused('handoff_moved', { 'state', h.state, 'was', 'held' }) end
 -- guard: a different principal

@@ -12,19 +12,19 @@ local h = load(handoff)
 h.id = id
 local mended, demanded = {}, {}
 local function note(what) mended[#mended + 1] = what end
-for _, name in ipairs(indexes_of(h)) do demanded[name] = true end
+for _, place in ipairs(places_of(h)) do demanded[place.name] = place end
+h.dropped = redis.call('HGET', handoff, 'dropped') or '0'
 
 for _, name in ipairs({ 'timers', 'held', 'expiries', 'leases', 'final', 'dead' }) do
-  local index = INDEX[name]
-  local score, wanted = redis.call('ZSCORE', index.key(h), id), demanded[name] and index.score(h)
+  local score, wanted = redis.call('ZSCORE', here[name], id), demanded[name]
   -- guard: missing, or with another score
-  if wanted and tonumber(score or -1) ~= tonumber(wanted) then
-    index.enter(h)
+  if wanted and tonumber(score or -1) ~= tonumber(h[SCORE[name]]) then
+    enter(h, wanted)
     note(name)
   end
   -- guard: there, and not demanded
   if score and not wanted then
-    index.leave(h)
+    redis.call('ZREM', here[name], id)
     note(name)
   end
 end
@@ -37,7 +37,7 @@ end
 local fence = demanded.holds and tonumber(redis.call('ZSCORE', holds_of(h.holder), id) or -1)
 -- guard: not among its holder's leases
 if demanded.holds and fence ~= tonumber(h.fence) then
-  INDEX.holds.enter(h)
+  enter(h, demanded.holds)
   note('holds')
 end
 
@@ -47,7 +47,7 @@ if entry ~= '' and not (demanded.ready and h.entry == entry) and redis.call('XDE
 end
 -- guard: waiting, and not in the stream
 if demanded.ready and #redis.call('XRANGE', ready_of(h), h.entry, h.entry) == 0 then
-  INDEX.ready.enter(h)
+  enter(h, demanded.ready)
   note('ready')
   redis.pcall('PUBLISH', wake, h.queue)
 end

@@ -12,8 +12,9 @@ if stop then return stop end
 local h = load(handoff)
 -- guard: no such handoff to release
 if h.state == 'absent' then return refused('handoff_unknown') end
+local before = redis.call('HMGET', handoff, 'judged', 'judged_entry')
 -- guard: released by the same before
-if h.judged == caller .. ' release ' .. seen_fence then return answer('repeated', {}, read_entry(h.judged_entry)) end
+if before[1] == caller .. ' release ' .. seen_fence then return answer('repeated', {}, read_entry(before[2])) end
 -- guard: the lease that was seen
 if h.state ~= 'leased' or h.fence ~= seen_fence then
   return refused('handoff_moved', { 'state', h.state, 'was', 'leased' })
