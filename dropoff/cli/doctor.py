@@ -162,10 +162,11 @@ def _unanswered(session: Session, error: DropoffError, url: str) -> "list[Findin
 
 
 def _host_refused(url: str) -> "Finding":
-    name = urlsplit(url).hostname or ""
-    entry = f"[{name}]" if ":" in name else name
+    from dropoff.settings import in_url
+
+    name = in_url(urlsplit(url).hostname or "")
     says = f"Host header: the broker at {url} does not answer to the name '{name}'."
-    return _finding("host", "broken", says, f"start it with DROPOFF_ALLOWED_HOSTS={entry}:*")
+    return _finding("host", "broken", says, f"start it with DROPOFF_ALLOWED_HOSTS={name}:*")
 
 
 def _without_broker(session: Session, url: str) -> "list[Finding]":

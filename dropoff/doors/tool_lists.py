@@ -18,12 +18,12 @@ SHOWN_MAX: Final = 10
 
 async def findings(house: House) -> list[Finding]:
     """The longest lists first. Whom nothing is granted is shown nothing to speak of, and is left out."""
-    principals = [one for one in await house.store.principals() if one.standing == "active" and one.grants]
+    principals = [one for one in await house.store.principals() if one.grants]
     sizes: list[tuple[int, int, str]] = []
     for principal in principals[:AGENTS_MAX]:
         try:
             tools = await _tools(house, principal)
-        except Unauthenticated:  # revoked while we looked
+        except Unauthenticated:  # revoked, perhaps while we looked
             continue
         sizes.append((characters(tools), len(tools), principal.agent))
     return [tool_list(agent, count, size) for size, count, agent in sorted(sizes, reverse=True)[:SHOWN_MAX]]

@@ -17,6 +17,7 @@ import pytest
 import dropoff
 from dropoff import wiring
 from dropoff.doors.app import make_app
+from dropoff.doors.http import operators
 from dropoff.settings import Settings
 from tests.cli.brokers import Heard, Up, ask, run
 from tests.doors.served import serving
@@ -173,6 +174,14 @@ async def test_a_broker_of_another_version_is_found(tmp_path: Path):
     assert found["client version"]["fix"].startswith("pip install dropoff==0.0.9")
 
 
+async def test_a_broker_that_knows_no_doctor_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(operators, "ROWS", tuple(row for row in operators.ROWS if row.path != "/v1/doctor"))
+    async with served(tmp_path) as where:
+        found = wrong(await asyncio.to_thread(ask, "doctor", *where))
+    assert list(found) == ["client version"]
+    assert found["client version"]["says"] == "The broker is older than this command."
+
+
 async def test_a_broker_whose_clock_is_wrong_is_found_from_both_sides(tmp_path: Path):
     async with served(tmp_path, ahead_ms=90_000) as where:
         found = wrong(await asyncio.to_thread(ask, "doctor", *where))
@@ -240,10 +249,10 @@ def test_an_address_that_is_none_is_found(tmp_path: Path):
 
 
 @pytest.fixture
-def refused(own_server: Callable[..., Server], tmp_path: Path) -> Callable[..., dict[str, dict[str, Any]]]:
+def refused(own_server: Callable[..., Server], tmp_path: Path) -> Callable[..., Heard]:
     """What is found with DROPOFF_STORE on a real server on which a broker does not start."""
 
-    def found(acl: str = "", login: str = "", **settings: str) -> dict[str, dict[str, Any]]:
+    def refused(acl: str = "", login: str = "", **settings: str) -> Heard:
         server = own_server("redis", **{"appendfsync": "always", **settings})
         if acl:
             with server.client as client:
@@ -254,35 +263,36 @@ def refused(own_server: Callable[..., Server], tmp_path: Path) -> Callable[..., 
         assert run("up", "--data", str(tmp_path), "--port", "0", env={"DROPOFF_STORE": store}).code == 8
         with server.client as client:
             assert client.dbsize() == 0, "looking left nothing"
-        return wrong(heard)
+        return heard
 
-    return found
+    return refused
 
 
-Refused = Callable[..., dict[str, dict[str, Any]]]
+Refused = Callable[..., Heard]
 
 
 def test_a_store_that_may_evict_is_found_though_no_broker_starts_on_it(refused: Refused):
-    found = refused(maxmemory_policy="allkeys-lru")
+    found = wrong(refused(maxmemory_policy="allkeys-lru"))
     assert set(found) == {"broker", "eviction"}
     assert found["eviction"]["fix"].startswith("redis-cli config set maxmemory-policy noeviction")
 
 
 def test_a_user_without_a_right_is_found_though_no_broker_starts_on_it(refused: Refused):
     rights = "~dropoff:* &dropoff:* +@all -@dangerous +info +config|get"
-    found = refused(acl=f"{rights} -zadd", login="broker:hunter2@")
+    found = wrong(refused(acl=f"{rights} -zadd", login="broker:hunter2@"))
     assert set(found) == {"broker", "rights"}
     assert found["rights"]["fix"] == f"The broker's user needs: {rights}"
 
 
 def test_a_wrong_password_is_found_and_not_shown(refused: Refused):
-    found = refused(acl="~* &* +@all", login="broker:hunter2-not@")
+    found = wrong(refused(acl="~* &* +@all", login="broker:hunter2-not@"))
     assert found["store"]["says"].startswith("The store does not accept the user name or password of DROPOFF_STORE")
 
 
 def test_a_store_in_cluster_mode_is_found(refused: Refused):
-    found = refused(cluster_enabled="yes")
-    assert "cluster mode" in found["store"]["says"]
+    heard = refused(cluster_enabled="yes")
+    assert "cluster mode" in wrong(heard)["store"]["says"]
+    assert "rights" not in findings(heard), "no step was run there, so nothing is said of it"
 
 
 def test_a_store_that_is_not_there_is_found(tmp_path: Path):

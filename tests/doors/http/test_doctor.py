@@ -252,7 +252,7 @@ async def test_a_name_by_which_a_client_came_in_vain_is_said_and_the_fix_lets_it
 async def test_names_are_remembered_within_a_bound_and_rubbish_is_not(clinic: Clinics):
     """Whoever calls chooses what stands in the header."""
     async with clinic() as ward:
-        for name in ("<script>", "x" * 200, "a b", *(f"host{number}" for number in range(50))):
+        for name in (*(f"host{number}" for number in range(50)), "<script>", "x" * 200, "a b"):
             await ward.operator.http.get("/v1/queues", headers={"host": name})
         says = (await ward.findings())["host"]["says"]
         assert [f"'host{number}'" in says for number in (44, 45, 49)] == [False, True, True]
@@ -279,8 +279,10 @@ async def test_the_tools_of_each_agent_are_measured_as_its_model_sees_them(clini
             grants = [grant] if grant else []
             await ward.operator.done("/v1/agents", {"name": agent, "grants": grants})
         await ward.operator.done("/v1/agents/writer/grant", {"grants": ["pick:research"]})
+        await ward.operator.done("/v1/agents", {"name": "gone", "grants": ["drop:research"]})
+        await ward.operator.done("/v1/agents/gone/revoke")
 
-        said = [one for one in (await ward.operator.seen("/v1/doctor"))["findings"] if one["check"] == "tools"]
+        said = await tool_lists(ward)
 
         names = [one["says"].partition("'")[2].partition("'")[0] for one in said]
         assert sorted(names) == ["operator", "scout", "writer"]
@@ -288,6 +290,20 @@ async def test_the_tools_of_each_agent_are_measured_as_its_model_sees_them(clini
         assert [one["verdict"] for one in said] == ["warning", "ok", "ok"]
         assert "each turn of its model pays" in said[0]["says"]
         assert said[0]["fix"].startswith("shorten the descriptions")
+
+
+async def test_of_many_agents_the_longest_lists_are_shown(clinic: Clinics, monkeypatch: pytest.MonkeyPatch):
+    """And of very many only some are measured: a look must not cost more than it tells."""
+    async with clinic() as ward:
+        for number in range(12):
+            await ward.operator.done("/v1/agents", {"name": f"agent{number}", "grants": ["inspect:*"]})
+        assert len(await tool_lists(ward)) == 10
+        monkeypatch.setattr("dropoff.doors.tool_lists.AGENTS_MAX", 3)
+        assert len(await tool_lists(ward)) == 3
+
+
+async def tool_lists(ward: Clinic) -> list[dict[str, Any]]:
+    return [one for one in (await ward.operator.seen("/v1/doctor"))["findings"] if one["check"] == "tools"]
 
 
 async def test_a_disk_with_too_little_room_is_said_in_both_figures(tmp_path: Path):
