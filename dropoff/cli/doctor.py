@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 DEGRADED: Final = 9
 MARKS: Final = {"broken": "✗", "warning": "!", "ok": "✓"}  # the gravest first, and shown in this order
 COLORS: Final = {"broken": "red", "warning": "yellow", "ok": "green"}
+MEND_S: Final = 900.0  # a million handoffs take about a minute
 
 WHERE_TO_ASK: Final = "dropoff up, or say where it is by --url or DROPOFF_URL"
 SOMEBODY_ELSES: Final = (
@@ -35,14 +36,15 @@ AS_AN_ADMIN: Final = "ask again as an admin: --credential-file, or without it on
 
 
 @click.command(cls=Command)
+@click.option("--mend", is_flag=True, help="And put back what lost keys of the store took.")
 @pass_session
-def doctor(session: Session) -> int:
+def doctor(session: Session, mend: bool) -> int:
     """Look for what is wrong, and say how to mend it.
 
     Ends with 9 if anything was found, with 0 if all is well. Looking changes nothing.
     """
     order = list(MARKS)
-    findings = sorted(_examined(session), key=lambda one: order.index(one.verdict))
+    findings = sorted(_examined(session, mend), key=lambda one: order.index(one.verdict))
     _show(session, findings)
     wrong = sum(one.verdict != "ok" for one in findings)
     session.shown.say(f"{wrong} of {len(findings)} need a look." if wrong else "All is well.")
@@ -64,8 +66,8 @@ def _show(session: Session, findings: "list[Finding]") -> None:
             click.echo(f"    Fix: {in_one_line(one.fix)}")
 
 
-def _examined(session: Session) -> "list[Finding]":
-    """What is found from here, and what the broker says, or why it does not."""
+def _examined(session: Session, mend: bool) -> "list[Finding]":
+    """What is found from here, and what the broker says, or why it does not. Mending is done by a broker that does."""
     from dropoff import doctor, settings
 
     try:
@@ -76,14 +78,23 @@ def _examined(session: Session) -> "list[Finding]":
     try:
         answer = session.broker.get("/v1/doctor")
     except DropoffError as error:
+        if mend:
+            session.shown.warn("Nothing was mended: a broker does that, for an admin.")
         return [*_file_rights(session), *_unanswered(session, error, url)]
+    between_ms = (before_ms, _now_ms())
     return [
         _finding("broker", "ok", f"Broker: answers at {url}"),
         _finding("credential", "ok", f"Credential: accepted, of '{answer['you']}'"),
         *_file_rights(session),
-        *_both_sides(answer, (before_ms, _now_ms())),
+        *_both_sides(answer, between_ms),
         *(_finding(**one) for one in answer["findings"]),
+        *([_mended(session)] if mend else []),
     ]
+
+
+def _mended(session: Session) -> "Finding":
+    done = session.broker.post("/v1/doctor/mend", {}, MEND_S)
+    return _finding("mended", "ok", f"Mended: {done['mended']:,} of {done['looked_at']:,} had lost something")
 
 
 def _finding(check: str, verdict: str, says: str, fix: str = "") -> "Finding":

@@ -56,7 +56,6 @@ OPTIONS: Final[dict[str, dict[str, str]]] = {
         "--secret": _BEARER,
         "--ttl": "until then a bearer is good until its agent is revoked",
     },
-    "doctor": {"--mend": "until then what doctor says as Fix is done by hand"},
     "handoff ls": {"--by": "until then list by queue and state: dropoff handoff ls --queue Q --state dead"},
     "queue add": {
         "--accepts": "until then a queue has one schema",

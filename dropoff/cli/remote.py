@@ -36,9 +36,10 @@ class Remote:
         """A read."""
         return self._ask(f"GET {path}", lambda broker: broker.get(path, **query))
 
-    def post(self, path: str, body: Mapping[str, Any]) -> Answer:
-        """An operator's act."""
-        return self._ask(f"POST {path}", lambda broker: broker.post(path, body))
+    def post(self, path: str, body: Mapping[str, Any], answer_s: float | None = None) -> Answer:
+        """An operator's act; `answer_s` for one that takes longer than most."""
+        longer = {} if answer_s is None else {"answer_s": answer_s}
+        return self._ask(f"POST {path}", lambda broker: broker.post(path, body, **longer))
 
     def call(self, verb: str, arguments: Mapping[str, Any]) -> Answer:
         """An agent's verb."""

@@ -97,9 +97,9 @@ class Connection:
         params = {name: str(value) for name, value in query.items() if value is not None}
         return await self._answered("GET", str(httpx2.URL(path, params=params)), None, {}, "always", ANSWER_S)
 
-    async def post(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
+    async def post(self, path: str, body: Mapping[str, Any], answer_s: float = ANSWER_S) -> dict[str, Any]:
         """An operator's act. Sent again only where it certainly did not arrive: a new agent's bearer is shown once."""
-        return await self._answered("POST", path, dict(body), {}, "unsent", ANSWER_S)
+        return await self._answered("POST", path, dict(body), {}, "unsent", answer_s)
 
     # ---- answers ------------------------------------------------------------------------------------------------
 

@@ -20,6 +20,7 @@ from dropoff.doors.app import make_app
 from dropoff.doors.http import operators
 from dropoff.settings import Settings
 from tests.cli.brokers import Heard, Up, ask, run
+from tests.cli.conftest import BRIEF
 from tests.doors.served import serving
 from tests.servers import Server
 
@@ -204,6 +205,45 @@ async def test_a_broker_that_has_lost_its_store_is_found(own_server: Callable[..
         server.kill()
         found = wrong(await asyncio.to_thread(ask, "doctor", *where))
     assert found["broker"]["says"] == "The broker answers, and cannot reach its store."
+
+
+async def test_mending_is_done_and_said(own_server: Callable[..., Server], tmp_path: Path):
+    """What waited, and was taken out of sight by a lost key, can be picked up again."""
+    server = own_server("valkey", appendfsync="always")
+    payload = json.dumps({"topic": "heat pumps", "audience": "exec"})
+    async with (
+        wiring.building(Settings(data=tmp_path, store=server.url)) as (house, _, _),
+        serving(make_app(house)) as url,
+    ):
+
+        async def asked(*args: str) -> Heard:
+            return await asyncio.to_thread(ask, *args, "--url", url, "--data", str(tmp_path))
+
+        for line in (
+            ("schema", "push", "brief", str(BRIEF)),
+            ("queue", "add", "research", "--schema", "brief"),
+            ("agent", "grant", "operator", "drop:research"),
+            ("agent", "grant", "operator", "pick:research"),
+            ("drop", "research", payload),
+        ):
+            assert (await asked(*line)).code == 0
+        with server.client as client:
+            assert client.delete("dropoff:{p0}:q:research:ready:1") == 1
+        assert (await asked("pick", "research", "--wait", "0")).code == 7
+
+        heard = await asked("doctor", "--mend")
+
+        assert wrong(heard) == {}
+        assert findings(heard)["mended"]["says"].startswith("Mended: 1 of ")
+        assert (await asked("pick", "research", "--wait", "0")).code == 0
+    with server.client as client:
+        client.flushall()  # these keys bear the real prefix, which no test's leftovers do
+
+
+def test_where_no_broker_answers_nothing_is_mended_and_that_is_said(tmp_path: Path):
+    heard = run("doctor", "--mend", "--url", NOWHERE, "--data", str(tmp_path))
+    assert set(wrong(heard)) == {"broker"}
+    assert heard.err.startswith("! Nothing was mended: ")
 
 
 # ---- without one ------------------------------------------------------------------------------------------------

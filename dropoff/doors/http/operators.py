@@ -210,6 +210,11 @@ async def _doctor(house: House, call: Call, request: Request) -> shapes.DoctorAn
     )
 
 
+async def _mend(house: House, call: Call, request: Request) -> shapes.MendedAnswer:
+    done = await house.operations.mend(call.caller)
+    return shapes.MendedAnswer(looked_at=done.looked_at, mended=done.mended)
+
+
 # ---- the rows ---------------------------------------------------------------------------------------------------
 
 _NO_AGENT: Final = ("agent_unknown",)
@@ -248,4 +253,6 @@ ROWS: Final = (
         shapes.LedgerQuery, shapes.LedgerAnswer, (), _ledger),
     Row("GET", "/v1/doctor", "doctor", "What the broker runs on: each thing looked at, its verdict, and its fix.",
         shapes.Nothing, shapes.DoctorAnswer, (), _doctor),
+    Row("POST", "/v1/doctor/mend", "doctor --mend", "Put back what lost keys took. Whatever is sound stays as it is.",
+        shapes.Nothing, shapes.MendedAnswer, (), _mend),
 )  # fmt: skip

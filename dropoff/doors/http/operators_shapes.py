@@ -188,3 +188,10 @@ class DoctorAnswer(Answer, frozen=True, kw_only=True):
     version: str
     time_ms: int
     findings: list[Finding]
+
+
+class MendedAnswer(Answer, frozen=True, kw_only=True):
+    """How many things were looked at, and how many of them had lost something that is put back now."""
+
+    looked_at: int
+    mended: int

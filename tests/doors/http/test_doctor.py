@@ -14,7 +14,7 @@ from dropoff import doctor, wiring
 from dropoff.core import places
 from dropoff.doors.app import make_app
 from dropoff.settings import Settings
-from tests.doors.http.house import BRIEF, Agent
+from tests.doors.http.house import BRIEF, WORK, Agent
 from tests.doors.http.test_refusals import problem
 from tests.doors.served import serving
 from tests.servers import Server
@@ -317,3 +317,31 @@ async def test_a_disk_with_too_little_room_is_said_in_both_figures(tmp_path: Pat
         assert found["verdict"] == verdict
     assert "below 1,099,511,627,776 MB no new work is taken" in found["says"]
     assert "DROPOFF_DISK_FREE_MIN" in found["fix"]
+
+
+# ---- mending ----------------------------------------------------------------------------------------------------
+
+
+async def test_what_a_lost_key_took_is_put_back(clinic: Clinics):
+    """The queue's own stream is gone, and with it all that waited; the records know better."""
+    async with clinic() as ward:
+        await ward.operator.done("/v1/schemas/brief", BRIEF)
+        await ward.operator.done("/v1/queues", {"name": "research", "schema": "brief"})
+        made = await ward.operator.done("/v1/agents", {"name": "scout", "grants": ["drop:research", "pick:research"]})
+        scout = Agent(str(ward.operator.http.base_url), made["bearer"])
+        dropped = await scout.done("/v1/drop_off", {"payload": WORK})
+        assert await mended(ward) == 0, "nothing is wrong, so nothing is put right"
+
+        ward.told("DEL", "dropoff:{p0}:q:research:ready:1")
+        assert (await scout.done("/v1/pick_up", {"wait_seconds": 0}))["status"] == "nothing_to_pick_up"
+        problem(await scout.ask("/v1/doctor/mend"), 403, "not_allowed")
+        assert await mended(ward) == 1
+
+        assert (await scout.done("/v1/pick_up", {"wait_seconds": 0}))["handoff_id"] == dropped["handoff_id"]
+        await scout.http.aclose()
+
+
+async def mended(ward: Clinic) -> int:
+    answer = await ward.operator.done("/v1/doctor/mend")
+    assert answer["looked_at"] >= answer["mended"]
+    return answer["mended"]
