@@ -15,7 +15,7 @@ import msgspec
 import pytest
 
 from dropoff.core import limits
-from dropoff.core.caller import Caller, Principal, Revision, caller_upkeep
+from dropoff.core.caller import EVERYONE, Caller, Principal, Revision, caller_upkeep
 from dropoff.core.deciding import everyone
 from dropoff.core.grant import Grant
 from dropoff.core.handoff import AgentName, HandoffId, NewHandoff, QueueName, content_of, derived_id, digest_of, new_id
@@ -26,7 +26,10 @@ from dropoff.core.store import (
     DroppedOff,
     Extended,
     HandedBack,
+    Judged,
+    Judging,
     PickedUp,
+    Released,
     Settling,
     Store,
     StoredSchema,
@@ -235,3 +238,35 @@ async def until(what: str, holds: Callable[[], Awaitable[bool]]) -> None:
             await asyncio.sleep(0.005)
 
     await within(what, ask())
+
+
+# ---- everybody at once, operators, what comes next --------------------------------------------------------------
+
+EVERYBODY: Final = _agent(EVERYONE)  # `change` freezes and thaws it like any agent
+
+
+async def judge(
+    store: Store, handoff_id: HandoffId, verb: Judging, by: Caller = OPS, *, digest: str = "", reason: str = ""
+) -> Judged:
+    """Approve or deny; for the payload that is there, where the test does not say another."""
+    seen = digest or (await store.check(UPKEEP, handoff_id, may_inspect=True)).digest
+    return await store.judge(by, handoff_id, verb, digest=seen, reason=reason)
+
+
+async def release(store: Store, lease: Lease, by: Caller = OPS, *, reason: str = "it hangs") -> Released:
+    return await store.release(by, lease, reason=reason)
+
+
+async def forward(
+    store: Store,
+    lease: Lease,
+    by: Caller = BOB,
+    *,
+    queue: Queue,
+    result: bytes = b'{"found":3}',
+    payload: bytes = b'{"topic":"owls"}',
+    note: str = "",
+) -> Completed:
+    """Complete with what comes next, under the id that the broker derives from the lease."""
+    onward = work(by, queue=queue, payload=payload, note=note, key=f"next\n{lease.id}")
+    return await store.forward(by, lease, result, queue, onward)

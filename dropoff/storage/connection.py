@@ -8,6 +8,7 @@ and say nothing. What is asked again, and when, is decided by `commit.py` alone.
 acknowledged, the right to do all that steps do. A store that fails is refused with what to do about it.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, NamedTuple
 from urllib.parse import parse_qsl, urlsplit
@@ -15,7 +16,7 @@ from urllib.parse import parse_qsl, urlsplit
 from redis.asyncio.connection import AbstractConnection, ConnectionPool
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import AuthenticationError, RedisError, ResponseError
+from redis.exceptions import AuthenticationError, NoPermissionError, RedisError, ResponseError
 
 from dropoff.core.ledger import Durability
 from dropoff.core.store import StoreFacts
@@ -63,11 +64,25 @@ class Source:
         connection = pool.make_connection()
         try:
             await connection.connect()
+            await _heard(connection)
         except RedisError as error:
-            if isinstance(error.__cause__, AuthenticationError):  # redis-py wraps it
+            if isinstance(error.__cause__ or error, AuthenticationError):  # redis-py wraps it while it connects
                 raise not_let_in(error) from error
             raise
         return connection
+
+
+async def _heard(connection: AbstractConnection) -> None:
+    """A short word first: on a long one from who is not let in the server hangs up, and does not say why."""
+    try:
+        async with asyncio.timeout(CONNECT_S):
+            await connection.send_command("PING", check_health=False)
+            await connection.read_response()
+    except NoPermissionError:
+        return  # let in, and answered
+    except BaseException:
+        await connection.disconnect(nowait=True)
+        raise
 
 
 def check_url(url: str) -> str:

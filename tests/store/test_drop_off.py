@@ -9,7 +9,7 @@ from dropoff.core.store import DroppedOff, Stale
 from dropoff.errors import QueueFull, RequestConflict
 from dropoff.storage.store import RedisStore
 from tests.look import Look
-from tests.world import a_queue, ANN, BOB, CAROL, QUEUE, UPKEEP, Clock, change, complete, drop_off, pick_up, state, work
+from tests.world import ANN, BOB, CAROL, QUEUE, UPKEEP, Clock, a_queue, change, complete, drop_off, pick_up, state, work
 
 
 async def test_a_handoff_is_kept_as_it_was_dropped_off(store: RedisStore, clock: Clock):

@@ -1,19 +1,22 @@
 """The gate: who was revoked, frozen or changed since is stopped at the very next step, on every broker at once."""
 
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 
 import msgspec
 import pytest
 
 from dropoff.core.caller import EVERYONE, Caller, Principal, Revision
-from dropoff.core.handoff import AgentName
-from dropoff.core.store import PickedUp, Stale
+from dropoff.core.handoff import AgentName, HandoffId
+from dropoff.core.queue import Queue
+from dropoff.core.store import DroppedOff, PickedUp, Stale
 from dropoff.errors import DropoffError, Frozen, Unauthenticated
 from dropoff.storage.store import RedisStore
 from tests.look import Look
 from tests.world import (
     ANN,
     BOB,
+    EVERYBODY,
     OPS,
     QUEUE,
     SCHEMA,
@@ -25,106 +28,168 @@ from tests.world import (
     complete,
     drop_off,
     extend,
+    forward,
     hand_back,
+    judge,
+    live,
     pick_up,
+    release,
     withdraw,
 )
 
-# Everything that a caller may ask the store for: by whom, on BOB's lease of ANN's handoff.
-Asking = Callable[[RedisStore, Caller, PickedUp], Awaitable[object]]
-ASKED_FOR: dict[str, Asking] = {
-    "drop_off": lambda store, by, picked: drop_off(store, by),
-    "pick_up": lambda store, by, picked: store.pick_up(by, QUEUE, "k"),
-    "extend": lambda store, by, picked: extend(store, picked.lease, by),
-    "complete": lambda store, by, picked: complete(store, picked.lease, by),
-    "hand_back": lambda store, by, picked: hand_back(store, picked.lease, "release", by),
-    "withdraw": lambda store, by, picked: withdraw(store, picked.handoff.id, by),
-    "check": lambda store, by, picked: store.check(by, picked.handoff.id, may_inspect=True),
-    "put_schema": lambda store, by, picked: store.put_schema(by, "new", SCHEMA_HASH, SCHEMA),
-    "put_queue": lambda store, by, picked: store.put_queue(by, a_queue("new")),
-    "put_principal": lambda store, by, picked: store.put_principal(by, Principal(agent=AgentName("new"))),
-    "gate": lambda store, by, picked: store.gate(by, AgentName("new"), "9", "active"),
+
+@dataclass(frozen=True)
+class Given:
+    """Something to ask every verb about, so that nothing but the gate stops it."""
+
+    picked: PickedUp  # BOB is its sender and its holder
+    held: DroppedOff  # from ANN
+    ended: PickedUp  # in a queue that keeps nothing
+    empty: Queue
+    asked: DroppedOff  # scheduled; from ANN
+
+
+# Everything that a caller may ask the store for, in three lists: a freeze of everything stops only the first.
+Asking = Callable[[RedisStore, Caller, Given], Awaitable[object]]
+STEPS_OF_AGENTS: dict[str, Asking] = {
+    "drop_off": lambda store, by, given: drop_off(store, by),
+    "pick_up": lambda store, by, given: store.pick_up(by, QUEUE, "k"),
+    "extend": lambda store, by, given: extend(store, given.picked.lease, by),
+    "complete": lambda store, by, given: complete(store, given.picked.lease, by),
+    "forward": lambda store, by, given: forward(store, given.picked.lease, by, queue=given.empty),
+    "hand_back": lambda store, by, given: hand_back(store, given.picked.lease, "release", by),
+    "withdraw": lambda store, by, given: withdraw(store, given.picked.handoff.id, by),
 }
+STEPS_OF_OPERATORS: dict[str, Asking] = {
+    "withdraw for another": lambda store, by, given: withdraw(store, idof(given.asked), by, may_operate=True),
+    "judge": lambda store, by, given: judge(store, idof(given.held), "approve", by),
+    "release": lambda store, by, given: release(store, given.picked.lease, by),
+    "erase": lambda store, by, given: store.erase(given.ended.handoff.id, by),
+    "put_schema": lambda store, by, given: store.put_schema(by, "new", SCHEMA_HASH, SCHEMA),
+    "put_queue": lambda store, by, given: store.put_queue(by, a_queue("new")),
+    "drop_queue": lambda store, by, given: store.drop_queue(by, given.empty),
+    "put_principal": lambda store, by, given: store.put_principal(by, Principal(agent=AgentName("new"))),
+    "gate": lambda store, by, given: store.gate(by, AgentName("new"), "9", "active"),
+}
+READS: dict[str, Asking] = {
+    "check": lambda store, by, given: store.check(by, given.picked.handoff.id, may_inspect=True),
+    "lease_ends": lambda store, by, given: store.lease_ends(by, given.picked.lease),
+}
+ASKED_FOR = STEPS_OF_AGENTS | STEPS_OF_OPERATORS | READS
 
 every_verb = pytest.mark.parametrize("verb", ASKED_FOR)
 
 
+def idof(dropped: DroppedOff) -> HandoffId:
+    return dropped.receipt.handoff_id
+
+
 @pytest.fixture
-async def picked(store: RedisStore) -> PickedUp:
-    await drop_off(store, BOB)  # BOB is sender and holder, so that nothing but the gate stops it
-    return await pick_up(store, BOB)
+async def given(store: RedisStore) -> Given:
+    approved = await store.put_queue(UPKEEP, a_queue("approved", approval=True))
+    past = await store.put_queue(UPKEEP, a_queue("past", retention_ms=0))
+    empty = await store.put_queue(UPKEEP, a_queue("empty"))
+    await drop_off(store, queue=past)
+    ended = await pick_up(store, queue=past)
+    await complete(store, ended.lease)
+    held, asked = await drop_off(store, queue=approved), await drop_off(store, delay_ms=5_000)
+    await drop_off(store, BOB)
+    return Given(picked=await pick_up(store, BOB), held=held, ended=ended, empty=empty, asked=asked)
+
+
+@pytest.fixture
+def picked(given: Given) -> PickedUp:
+    return given.picked
 
 
 async def stopped(
-    store: RedisStore, look: Look, verb: str, by: Caller, picked: PickedUp, error: type[Exception]
+    store: RedisStore, look: Look, verb: str, by: Caller, given: Given, error: type[Exception]
 ) -> Exception:
     """The refusal of this verb, which left everything as it was."""
     async with look.nothing_changes():
         with pytest.raises(error) as refusal:
-            await ASKED_FOR[verb](store, by, picked)
+            await ASKED_FOR[verb](store, by, given)
     return refusal.value
 
 
 @every_verb
-async def test_with_the_current_record_every_verb_passes(store: RedisStore, picked: PickedUp, verb: str):
+async def test_with_the_current_record_every_verb_passes(store: RedisStore, given: Given, verb: str):
     """So that what stops in the tests below is the gate."""
+    await passes(store, verb, given)
+
+
+async def passes(store: RedisStore, verb: str, given: Given) -> None:
     try:
-        await ASKED_FOR[verb](store, BOB, picked)
+        await ASKED_FOR[verb](store, BOB, given)
     except DropoffError as refusal:
         pytest.fail(f"{verb} is refused: {refusal}")
 
 
 @every_verb
-async def test_a_revoked_caller_is_stopped_and_changes_nothing(
-    store: RedisStore, picked: PickedUp, look: Look, verb: str
-):
+async def test_a_revoked_caller_is_stopped_and_changes_nothing(store: RedisStore, given: Given, look: Look, verb: str):
     """Not even reading is left to it, and its lease is worth nothing."""
     revoked = await change(store, BOB, "revoked")
 
-    await stopped(store, look, verb, revoked, picked, Unauthenticated)
+    await stopped(store, look, verb, revoked, given, Unauthenticated)
 
 
 @every_verb
 async def test_a_caller_decided_upon_before_it_was_revoked_is_stale(
-    store: RedisStore, picked: PickedUp, look: Look, verb: str
+    store: RedisStore, given: Given, look: Look, verb: str
 ):
     """The decision was made a moment before; the step finds out, in the same round trip."""
     await change(store, BOB, "revoked")
 
-    await stopped(store, look, verb, BOB, picked, Stale)
+    await stopped(store, look, verb, BOB, given, Stale)
 
 
 @every_verb
-async def test_a_caller_that_the_gate_does_not_know_is_stale(
-    store: RedisStore, picked: PickedUp, look: Look, verb: str
+@pytest.mark.parametrize("lost", [BOB.agent, EVERYONE])
+async def test_a_gate_that_lacks_a_word_stops_everybody(
+    store: RedisStore, given: Given, look: Look, verb: str, lost: AgentName
 ):
-    """Missing must never mean free: a gate that lost its key stops everybody."""
-    await look.client.hdel(look.keys.of("gate"), BOB.agent)
+    """Missing must never mean free: neither the agent's own word, nor that about everything."""
+    await look.client.hdel(look.keys.of("gate"), lost)
 
-    await stopped(store, look, verb, BOB, picked, Stale)
+    await stopped(store, look, verb, BOB, given, Stale)
 
 
 @every_verb
-async def test_a_frozen_caller_is_stopped_and_changes_nothing(
-    store: RedisStore, picked: PickedUp, look: Look, verb: str
-):
+async def test_a_frozen_caller_is_stopped_and_changes_nothing(store: RedisStore, given: Given, look: Look, verb: str):
     frozen = await change(store, BOB, "frozen")
 
-    refusal = await stopped(store, look, verb, frozen, picked, Frozen)
+    refusal = await stopped(store, look, verb, frozen, given, Frozen)
 
     assert str(refusal).startswith("Agent 'bob' is frozen")
 
 
-@every_verb
-async def test_when_everything_is_frozen_nobody_passes(store: RedisStore, picked: PickedUp, look: Look, verb: str):
+@pytest.mark.parametrize("verb", STEPS_OF_AGENTS)
+async def test_when_everything_is_frozen_no_agent_takes_a_step(store: RedisStore, given: Given, look: Look, verb: str):
     """And when it is thawed, the lease is there as it was."""
-    assert await store.gate(UPKEEP, EVERYONE, "1", "frozen")
+    await change(store, EVERYBODY, "frozen")
 
-    refusal = await stopped(store, look, verb, BOB, picked, Frozen)
+    refusal = await stopped(store, look, verb, BOB, given, Frozen)
     assert str(refusal).startswith("Everything is frozen")
 
-    assert await store.gate(UPKEEP, EVERYONE, "2", "active")
-    await complete(store, picked.lease)
+    await change(store, EVERYBODY, "active")
+    await complete(store, given.picked.lease)
+
+
+@pytest.mark.parametrize("verb", [*STEPS_OF_OPERATORS, *READS])
+async def test_when_everything_is_frozen_operators_go_on_and_so_do_reads(store: RedisStore, given: Given, verb: str):
+    """They must be able to look, to tidy and to thaw."""
+    await change(store, EVERYBODY, "frozen")
+
+    await passes(store, verb, given)
+
+
+async def test_who_freezes_everything_can_thaw_it(store: RedisStore):
+    """The operator's own steps are the way out."""
+    await change(store, EVERYBODY, "frozen", by=OPS)
+
+    await change(store, EVERYBODY, "active", by=OPS)
+
+    await drop_off(store)
 
 
 async def test_an_agent_that_is_thawed_goes_on_with_its_lease(store: RedisStore, picked: PickedUp):
@@ -158,12 +223,14 @@ async def test_the_standing_of_nobody_is_empty(store: RedisStore):
     assert await store.standing(AgentName("nobody")) == ""
 
 
-async def test_upkeep_passes_while_everything_is_frozen(store: RedisStore, picked: PickedUp, clock: Clock):
+async def test_upkeep_passes_while_everything_is_frozen(store: RedisStore, given: Given, clock: Clock):
     """It asks nobody, and nobody can ask as upkeep: its name is reserved, and its record is never made."""
-    await store.gate(UPKEEP, EVERYONE, "1", "frozen")
-    await live(store, clock, picked.handoff.lease_ends_ms - clock.now_ms)
+    await change(store, EVERYBODY, "frozen")
+    await live(store, clock, 5_000)
 
-    assert await store.lapse(picked.handoff.id)
+    assert await store.due(idof(given.asked))
+    assert await store.erase(given.ended.handoff.id)
+    assert await store.recall(given.picked.lease, "the holder is revoked")
 
 
 # ---- records ----------------------------------------------------------------------------------------------------

@@ -457,15 +457,41 @@ async def test_an_extend_heard_twice_tells_of_a_withdrawal_too(store: RedisStore
     assert first.withdrawal_asked
 
 
-async def test_who_handed_back_and_asks_again_too_late_is_not_told_that_nothing_was_stored(store: RedisStore):
-    """The answer to a hand_back may have been lost; once another agent has gone on, the sentence must still be true."""
+async def test_who_handed_back_and_asks_again_too_late_gets_the_first_answer(store: RedisStore, look: Look):
+    """The answer may have been lost; that another agent has settled it meanwhile does not make it untrue."""
+    await drop_off(store)
+    picked = await pick_up(store)
+    first = await hand_back(store, picked.lease, "release", key="k")
+    await complete(store, (await pick_up(store, CAROL)).lease, CAROL)
+
+    async with look.nothing_changes():
+        again = await hand_back(store, picked.lease, "release", key="k")
+
+    assert again == first
+
+
+async def test_an_overtaken_hand_back_with_other_content_is_a_conflict(store: RedisStore, look: Look):
+    """What it said then was stored; what it says now was not, and the refusal is about now."""
+    await drop_off(store)
+    picked = await pick_up(store)
+    await hand_back(store, picked.lease, "release", key="k")
+    await pick_up(store, CAROL)
+
+    async with look.nothing_changes():
+        with pytest.raises(RequestConflict):
+            await hand_back(store, picked.lease, "retry", reason="busy", key="k")
+
+
+async def test_who_handed_back_and_goes_on_hears_that_it_handed_back(store: RedisStore, look: Look):
+    """A new call on the old lease: the sentence must be true of both."""
     await drop_off(store)
     picked = await pick_up(store)
     await hand_back(store, picked.lease, "release", key="k")
     await complete(store, (await pick_up(store, CAROL)).lease, CAROL)
 
-    with pytest.raises(LeaseLost) as refusal:
-        await hand_back(store, picked.lease, "release", key="k")
+    async with look.nothing_changes():
+        with pytest.raises(LeaseLost) as refusal:
+            await hand_back(store, picked.lease, "release", key="other")
 
     assert refusal.value.handed_back
     assert "Nothing of this call was stored" not in str(refusal.value)

@@ -18,6 +18,7 @@ from tests.world import (
     SCHEMA,
     SCHEMA_HASH,
     Clock,
+    a_queue,
     complete,
     drop_off,
     extend,
@@ -138,27 +139,31 @@ async def test_an_empty_queue_that_is_asked_again_and_again_writes_nothing(store
         await store.pick_up(BOB, QUEUE, "k")
 
 
+NEW = a_queue(QUEUE.name)
+
+
 # ---- queues and schemas -----------------------------------------------------------------------------------------
 
 
 async def test_the_same_queue_again_is_the_same_queue(store: RedisStore, look: Look, clock: Clock):
+    """Made by two operators, or by one who did not hear the answer."""
     clock.advance(1_000)
 
     async with look.nothing_changes():
-        assert await store.put_queue(OPS, QUEUE) == QUEUE
+        assert await store.put_queue(OPS, NEW) == QUEUE
 
 
 async def test_a_queue_with_other_settings_is_refused_and_named(store: RedisStore, look: Look):
     async with look.nothing_changes():
         with pytest.raises(QueueExists) as refusal:
-            await store.put_queue(OPS, msgspec.structs.replace(QUEUE, lease_ms=1_000, purpose="other"))
+            await store.put_queue(OPS, msgspec.structs.replace(NEW, lease_ms=1_000, purpose="other"))
 
     assert set(refusal.value.differs) == {"lease_ms", "purpose"}
 
 
 async def test_queues_are_remembered_until_they_are_read_anew(store: RedisStore, look: Look):
     """The queue's revision finds out inside the step when memory is old."""
-    await look.client.delete(look.keys.of("config", queue=QUEUE.name))
+    await look.client.delete(look.keys.of("queues"))
 
     assert await store.queues() == {QUEUE.name: QUEUE}
     assert await store.queues(fresh=True) == {}

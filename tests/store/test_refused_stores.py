@@ -176,6 +176,7 @@ async def test_a_wrong_password_is_refused_and_says_so(server: Server, acl_keys:
 
 
 async def test_a_missing_password_is_refused_and_says_so(own_server):
+    """Whatever comes first: on a long command from a stranger the server hangs up without a word."""
     server = own_server("redis", requirepass="secret")
 
     said = await refused(source_of(server))
@@ -261,10 +262,12 @@ def test_where_a_store_is_is_shown_without_its_password():
     assert without_secret("redis://ann:SECRET@db.example:6380/1?db=1") == "redis://db.example:6380/1"
 
 
-async def test_a_store_that_skips_fsync_while_it_rewrites_is_no_durable_one(own_server: Callable[..., Server]):
+async def test_a_store_that_skips_fsync_while_it_rewrites_is_no_durable_one(
+    own_server: Callable[..., Server], keys: Keys
+):
     """With no-appendfsync-on-rewrite the server answers before the disk has it, as long as a rewrite goes on."""
     server = own_server("redis", **{"no-appendfsync-on-rewrite": "yes", "appendfsync": "always"})
-    store = RedisStore(source_of(server))
+    store = RedisStore(source_of(server), keys)
     found = await store.start()
     await store.close()
     assert found.durability == "memory"
