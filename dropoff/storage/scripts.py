@@ -4,8 +4,9 @@ The lines `keys:`, `args:` and `gives:` are read and obeyed: the names in a step
 exactly those, and a reply that the header does not announce is a fault. So the header cannot drift from what runs.
 `@call`, `@queue` and the like stand for a group that many steps share.
 
-What runs is: the shebang, the names, the lifecycle's table, the limits, the prelude, the file. It is addressed by the
-hash of all that, so brokers of two versions can share a store during an upgrade: each runs its own meaning.
+What runs is: the shebang, the names, the lifecycle's table, the limits, the prelude, the file, without the lines that
+are for readers. It is addressed by the hash of all that, so brokers of two versions can share a store during an upgrade:
+each runs its own meaning.
 """
 
 import hashlib
@@ -26,6 +27,8 @@ ARG_GROUPS: Final = {
     "@queue": "queue_keys partition_keys wake",
     "@next": "next_id next_queue next_rev next_payload next_salt next_digest next_content next_note",
 }
+
+_COMMENT_LINES: Final = re.compile(r"^ *--.*\n", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -61,8 +64,7 @@ def script(name: str) -> Script:
             *(f"local {arg} = ARGV[{place}]" for place, arg in enumerate(args, 1)),
             lifecycle.as_lua(),
             limits.as_lua(),
-            *(_read(page) for page in pages),
-            body,
+            *(_COMMENT_LINES.sub("", page) for page in (*map(_read, pages), body)),
         ]
     ).encode()
     words = (answer.split()[0] for answer in re.sub(r"\(.*?\)", "", _header(source, "gives")).split("|"))
