@@ -29,6 +29,7 @@ log = logging.getLogger("dropoff.upkeep")
 ROUND_S: Final = 1.0
 BEAT_S: Final = 1.0
 MEND_S: Final = 3_600.0
+AGAIN_S: Final = 5.0  # at most, after something that failed: a look at everything must not wait for another hour
 
 
 async def go_round(store: Store) -> list[Receipt]:
@@ -86,10 +87,12 @@ class Rounds:
 
     async def _every(self, seconds: float, what: str, act: Callable[[], Awaitable[object]]) -> None:
         while True:
+            pause = min(seconds, AGAIN_S)
             try:
                 await act()
+                pause = seconds
             except BrokerUnavailable as error:
                 log.warning("%s waits for the store: %s", what, error)
             except Exception:  # upkeep must outlive any one act; the log says what went wrong
                 log.exception("%s failed", what)
-            await asyncio.sleep(seconds)
+            await asyncio.sleep(pause)
