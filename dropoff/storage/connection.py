@@ -2,7 +2,7 @@
 
 `Source` knows where the store is: at a URL, or the embedded one, which is started (again) when a connection is wanted
 and nobody serves. Client retries are off everywhere: redis-py would send a step three times for two cut connections,
-and say nothing. What is asked again, and when, is decided by `commit.py` alone.
+and say nothing. What is asked again, and when, is decided by `lane.py` alone.
 
 `examine` looks once at start: a version that has what the steps need, an eviction policy that never deletes what was
 acknowledged, the right to do all that steps do. A store that fails is refused with what to do about it.

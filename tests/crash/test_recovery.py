@@ -18,7 +18,7 @@ import httpx2
 import pytest
 
 from dropoff.errors import BrokerUnavailable
-from dropoff.storage import commit
+from dropoff.storage import lane, link
 from dropoff.storage.connection import Source
 from dropoff.storage.embedded import EmbeddedStore
 from dropoff.storage.store import RedisStore
@@ -187,8 +187,8 @@ async def test_a_store_that_hangs_keeps_nobody_waiting_for_long(monkeypatch: pyt
     """A process that stands still closes nothing. What was sent is unknown, what comes after it was never sent; both
     are said in a bounded time, which this test makes short, and service returns with the store.
     """
-    monkeypatch.setattr(commit, "ANSWER_S", 0.3)
-    monkeypatch.setattr(commit, "CONNECT_S", 0.3)
+    monkeypatch.setattr(lane, "ANSWER_S", 0.3)
+    monkeypatch.setattr(link, "CONNECT_S", 0.3)
     async with AsyncExitStack() as leaving:
         folder = Path(leaving.enter_context(tempfile.TemporaryDirectory(prefix="dropoff-crash-")))
         embedded = EmbeddedStore(folder)

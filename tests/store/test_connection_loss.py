@@ -1,104 +1,39 @@
 """The store dies in the middle: each call is answered, or says truthfully what is known; nothing runs twice.
 
 The server is a real one, killed with `kill -9` and started again on the file it had written. Where the exact moment
-matters, a proxy between us and the server cuts the connection there: before the command, or before its answer.
+matters, a proxy between us and the server cuts the connection there: before the command, in it, or before its answer.
+What becomes of many commands on one connection is in `test_commit.py`.
 """
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
+from typing import Final
 
 import pytest
 
 from dropoff.errors import BrokerUnavailable
-from dropoff.storage.connection import Source
 from dropoff.storage.keys import Keys
 from dropoff.storage.store import RedisStore
 from tests.look import Look
+from tests.proxy import MOMENTS, Moment, Proxy
 from tests.servers import PRODUCTS, Server, source_of
 from tests.world import BOB, QUEUE, Clock, complete, drop_off, extend, furnish, hand_back, pick_up, until, within
 
-
-class Cutter:
-    """Stands between a store and its server, and cuts the connection where it is told to."""
-
-    def __init__(self, server: Server) -> None:
-        self._server = server
-        self.socket = str(server.folder / "cutter")
-        self.cuts = {"command": 0, "answer": 0}  # how often still, and before which of the two
-        self.when_cut: Callable[[], object] = lambda: None
-        self._listening: asyncio.Server | None = None
-        self._talks: set[asyncio.Task[None]] = set()
-        self._asking: set[asyncio.StreamWriter] = set()  # connections on which a step is on its way
-
-    async def start(self) -> Source:
-        self._listening = await asyncio.start_unix_server(self._talk, self.socket)
-
-        async def url() -> str:
-            return f"unix://{self.socket}"
-
-        return Source(url)
-
-    async def close(self) -> None:
-        """Not before the stores that speak through it are closed: their ends end the talks."""
-        assert self._listening is not None
-        self._listening.close()
-        await within("all talks to end", asyncio.gather(*self._talks))
-
-    async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        talk = asyncio.current_task()
-        assert talk is not None
-        self._talks.add(talk)
-        server_reader, server_writer = await asyncio.open_unix_connection(self._server.socket)
-        directions = [
-            asyncio.create_task(self._pass_commands(reader, server_writer)),
-            asyncio.create_task(self._pass_answers(server_reader, writer, server_writer)),
-        ]
-        await asyncio.wait(directions, return_when=asyncio.FIRST_COMPLETED)
-        for end in (writer, server_writer):
-            end.close()
-        await asyncio.gather(*directions, return_exceptions=True)
-        for end in (writer, server_writer):
-            with suppress(OSError):
-                await end.wait_closed()
-        self._talks.discard(talk)
-
-    async def _pass_commands(self, ours: asyncio.StreamReader, server: asyncio.StreamWriter) -> None:
-        while data := await ours.read(65_536):
-            if b"EVALSHA" in data:  # steps alone are cut: connecting is tried again without anybody noticing
-                if self._cut("command"):
-                    return
-                self._asking.add(server)
-            server.write(data)
-
-    async def _pass_answers(
-        self, server: asyncio.StreamReader, ours: asyncio.StreamWriter, asked: asyncio.StreamWriter
-    ) -> None:
-        while data := await server.read(65_536):
-            if asked in self._asking and self._cut("answer"):
-                return
-            self._asking.discard(asked)
-            ours.write(data)
-
-    def _cut(self, before: str) -> bool:
-        if self.cuts[before]:
-            self.cuts[before] -= 1
-            self.when_cut()
-            return True
-        return False
+STEP: Final = b"EVALSHA"
 
 
 @pytest.fixture
-async def cutter(server: Server) -> AsyncIterator[Cutter]:
-    cutter = Cutter(server)
-    yield cutter
-    await cutter.close()
+async def proxy(server: Server) -> AsyncIterator[Proxy]:
+    proxy = Proxy(server)
+    yield proxy
+    await proxy.close()
 
 
 @pytest.fixture
-async def cut_store(cutter: Cutter, keys: Keys, clock: Clock) -> AsyncIterator[RedisStore]:
-    """A furnished store behind the cutter."""
-    store = RedisStore(await cutter.start(), keys, clock)
+async def cut_store(proxy: Proxy, keys: Keys, clock: Clock) -> AsyncIterator[RedisStore]:
+    """A furnished store behind the proxy."""
+    store = RedisStore(await proxy.start(), keys, clock)
     await store.start()
     await furnish(store)
     yield store
@@ -110,27 +45,27 @@ async def steps(store: RedisStore) -> list[str]:
     return [entry.step for entry in await store.entries(at_most=1_000) if entry.handoff]
 
 
-@pytest.mark.parametrize("before", ["command", "answer"])
+@pytest.mark.parametrize("moment", MOMENTS)
 async def test_a_step_whose_answer_is_lost_is_asked_again_and_happens_once(
-    cut_store: RedisStore, cutter: Cutter, before: str
+    cut_store: RedisStore, proxy: Proxy, moment: Moment
 ):
     """Whether it ran or not: the caller gets its answer, and the ledger has one entry."""
     store = cut_store
-    cutter.cuts[before] = 1
+    cuts = [proxy.cut(moment, STEP)]
     await drop_off(store)
-    cutter.cuts[before] = 1
+    cuts.append(proxy.cut(moment, STEP))
     picked = await pick_up(store)
-    cutter.cuts[before] = 1
+    cuts.append(proxy.cut(moment, STEP))
     await extend(store, picked.lease)
-    cutter.cuts[before] = 1
+    cuts.append(proxy.cut(moment, STEP))
     await hand_back(store, picked.lease, "release")
-    cutter.cuts[before] = 1
+    cuts.append(proxy.cut(moment, STEP))
     picked = await pick_up(store)
-    cutter.cuts[before] = 1
+    cuts.append(proxy.cut(moment, STEP))
     await complete(store, picked.lease)
 
     assert await steps(store) == ["drop_off", "pick_up", "extend", "release", "pick_up", "complete"]
-    assert cutter.cuts == {"command": 0, "answer": 0}
+    assert [cut.left for cut in cuts] == [0] * 6
 
 
 async def test_a_store_that_is_full_when_it_is_asked_again_does_not_deny_what_it_did(
@@ -138,8 +73,8 @@ async def test_a_store_that_is_full_when_it_is_asked_again_does_not_deny_what_it
 ):
     """The first time it may have run, and it did: "nothing was stored" would be false."""
     server = own_server("valkey")
-    cutter = Cutter(server)
-    store = RedisStore(await cutter.start(), keys, clock)
+    proxy = Proxy(server)
+    store = RedisStore(await proxy.start(), keys, clock)
     await store.start()
     await furnish(store)
 
@@ -147,27 +82,30 @@ async def test_a_store_that_is_full_when_it_is_asked_again_does_not_deny_what_it
         with server.client as client:
             client.config_set("maxmemory", "1")
 
-    cutter.when_cut = fill
-    cutter.cuts["answer"] = 1
+    proxy.cut("after", STEP).when_met = fill
     with pytest.raises(BrokerUnavailable) as refusal:
         await drop_off(store)
 
     assert refusal.value.stored == "unknown"
     assert await steps(store) == ["drop_off"]
     await store.close()
-    await cutter.close()
+    await proxy.close()
 
 
-async def test_a_step_whose_answer_is_lost_twice_says_that_nobody_knows(cut_store: RedisStore, cutter: Cutter):
-    """It is asked again once, not for ever; and the same call later finds that it has happened."""
-    cutter.cuts["answer"] = 2
+@pytest.mark.parametrize("moment", MOMENTS)
+async def test_a_step_whose_answer_is_lost_twice_says_that_nobody_knows(
+    cut_store: RedisStore, proxy: Proxy, moment: Moment
+):
+    """It is asked again once, not for ever; and the same call later finds what has happened."""
+    cuts = proxy.cut(moment, STEP, times=2)
     with pytest.raises(BrokerUnavailable) as refusal:
         await drop_off(cut_store, key="k")
     assert refusal.value.stored == "unknown"
+    assert cuts.left == 0
 
     again = await drop_off(cut_store, key="k")
 
-    assert again.repeated
+    assert again.repeated == (moment == "after")
     assert await steps(cut_store) == ["drop_off"]
 
 
