@@ -55,6 +55,7 @@ from dropoff.errors import (
     NextInvalid,
     PayloadInvalid,
     Problem,
+    QueueUnknown,
     ResultInvalid,
 )
 
@@ -271,7 +272,10 @@ class Broker:
             )
             return await self.store.drop_off(caller, queue, handoff)
 
-        return await self._decided(caller, decide)
+        try:
+            return await self._decided(caller, decide)
+        except QueueUnknown:  # without a grant on its queue it does not exist for the caller
+            raise HandoffUnknown(handoff_id=handoff_id) from None
 
     async def describe(self, caller: Caller, request: Describe) -> list[Description]:
         """The queues the caller may drop into or pick up from, with what each demands."""

@@ -8,7 +8,7 @@ from typing import Final, Literal
 import msgspec
 
 from dropoff.core import policy
-from dropoff.core.caller import Caller, Principal
+from dropoff.core.caller import EVERYONE, Caller, Principal
 from dropoff.core.deciding import current, decided
 from dropoff.core.handoff import AgentName, Handoff, HandoffId, queue_of
 from dropoff.core.lease import Lease
@@ -67,6 +67,15 @@ class Inspector:
         queues = await self.store.queues(fresh=True)
         found = policy.require(caller, "inspect", name, tuple(queues))
         return QueueView(queue=queues[found], figures=(await self.store.figures([found]))[found])
+
+    async def in_numbers(self, queue: Queue) -> QueueView:
+        """A queue that an act of the caller's own has just brought; who may change it may see what came of that."""
+        return QueueView(queue=queue, figures=(await self.store.figures([queue.name]))[queue.name])
+
+    async def everyone(self, caller: Caller) -> Principal:
+        """How it stands with everybody at once. It is told to every caller: a freeze stops every one of them."""
+        await current(self.store, caller)
+        return await self.store.principal(EVERYONE, fresh=True) or Principal(agent=EVERYONE)
 
     async def handoffs(
         self, caller: Caller, queue: str, state: State | Literal[""], at_most: int

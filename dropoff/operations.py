@@ -180,11 +180,11 @@ class Operations:
 
     async def freeze(self, caller: Caller, name: str, reason: str = "") -> Principal:
         """Stop an agent, or everybody (`*`), until thawed: in force, for the very next step of anybody, on return."""
-        return await self._changed(caller, name, lambda known: _standing(known, "frozen", reason))
+        return await self._changed(caller, name, lambda known: _standing(known, "frozen", reason), or_everyone=True)
 
     async def thaw(self, caller: Caller, name: str, reason: str = "") -> Principal:
         """Let a frozen agent, or everybody (`*`), go on: what is held has one whole lease time from now."""
-        return await self._changed(caller, name, lambda known: _standing(known, "active", reason))
+        return await self._changed(caller, name, lambda known: _standing(known, "active", reason), or_everyone=True)
 
     async def judge(self, caller: Caller, handoff_id: str, verb: Judging, digest: str, reason: str = "") -> Judged:
         """Approve or deny a held handoff, for the payload of this digest; never by its own sender."""
@@ -228,13 +228,18 @@ class Operations:
 
     # ---- how an act is done -------------------------------------------------------------------------------------
 
-    async def _changed(self, caller: Caller, name: str, change: Callable[[Principal], dict[str, Any]]) -> Principal:
-        """The agent's record with this change, made over whatever it is now."""
+    async def _changed(
+        self, caller: Caller, name: str, change: Callable[[Principal], dict[str, Any]], *, or_everyone: bool = False
+    ) -> Principal:
+        """The agent's record with this change, made over whatever it is now.
+
+        Everybody at once has no grants, and cannot be revoked: nothing would ever pass again.
+        """
 
         async def act(caller: Caller) -> Principal:
             asked = everyone(self.store) if name == EVERYONE else self.store.principal(AgentName(name), fresh=True)
             known = await asked
-            if known is None:
+            if known is None or (known.agent == EVERYONE and not or_everyone):
                 raise AgentUnknown(agent=name)
             changed = msgspec.structs.replace(known, **change(known))
             if changed == known:  # said again: somebody may have died between the record and the gate

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from dropoff.broker import Description, NothingToPickUp
-from dropoff.core.handoff import Handoff
+from dropoff.core.handoff import Handoff, queue_of
 from dropoff.core.ledger import Receipt
 from dropoff.core.lifecycle import FINAL, HELD, LEASED, SCHEDULED
 from dropoff.core.requests import HandBack
@@ -30,7 +30,8 @@ def iso(time_ms: int) -> str:
     return datetime.fromtimestamp(time_ms // 1_000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def dropped_off(done: DroppedOff, queue: str) -> Answer:
+def dropped_off(done: DroppedOff) -> Answer:
+    queue = queue_of(done.receipt.handoff_id)
     content: Content = {
         "status": "held" if done.state == HELD else "dropped_off",
         "handoff_id": done.receipt.handoff_id,
@@ -38,7 +39,9 @@ def dropped_off(done: DroppedOff, queue: str) -> Answer:
         "ahead_of_it": done.ahead_of_it,
         "pickers": done.pickers,
     }
-    if done.state == SCHEDULED:
+    if done.state == HELD:
+        content["hint"] = "A person must approve it before anybody gets it; check_handoff tells. Do not send it again."
+    elif done.state == SCHEDULED:
         content["scheduled"] = True
     elif not done.pickers:
         content["warning"] = f"Nobody has picked up from '{queue}' in the last 5 minutes. It waits all the same."

@@ -9,7 +9,7 @@ through. Plain fields are bounded here. What stands in a free object is not look
 payload, a result, a checkpoint) bounds it by its own limits and refuses in its own words.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import cache, partial
 from typing import Any, Final, cast
 
@@ -20,6 +20,10 @@ from dropoff.contracts.schema import Schema
 from dropoff.core import payload
 from dropoff.errors import ArgumentsInvalid, Problem
 
+Json = dict[str, Any]
+
+_UNKNOWN: Final[Json] = {"default": ""}  # a field that the form does not have
+
 
 class Form:
     """One shape, its gate compiled once."""
@@ -27,30 +31,57 @@ class Form:
     def __init__(self, kind: type[Any]) -> None:
         self.kind = kind
         self.schema: Final = flat_schema(kind)
-        self._required = frozenset[str](self.schema.get("required", ()))
-        self._objects = [name for name, field in self.schema["properties"].items() if field.get("type") == "object"]
         self._gate = Gate(Schema.of(kind.__name__, 1, self.schema))
 
     def read(self, given: Mapping[str, Any], name: str) -> Any:
         """The value that these fields make. Raises `ArgumentsInvalid` with every problem; `name` is what was called."""
-        present = {
-            key: _whole(value) for key, value in given.items() if key in self._required or value not in (None, "")
-        }
-        unseen: dict[str, Any] = {key: {} for key in self._objects if isinstance(present.get(key), dict)}
-        outline = present | unseen
+        present = _present(self.schema, given)
+        outline = _outline(self.schema, present)
         payload.bound(outline, refusal=partial(ArgumentsInvalid, verb=name), root="", what="Text in the arguments")
-        problems = self._slips(present) or self._gate.judge(outline, "")
+        problems = tuple(_slips(self.schema, present)) or self._gate.judge(outline, "")
         if problems:
             raise ArgumentsInvalid(verb=name, problems=problems)
         return msgspec.convert(present, self.kind)
 
-    def _slips(self, given: Mapping[str, Any]) -> tuple[Problem, ...]:
-        """Typical slips of models, which deserve their own sentence: an object passed as a string of JSON."""
-        return tuple(
-            Problem(path=name, problem="is a string of JSON. Pass the object itself.", expected="an object")
-            for name in self._objects
-            if isinstance(given.get(name), str) and given[name].lstrip().startswith("{")
+
+def _present(schema: Json, given: Mapping[str, Any]) -> Json:
+    """What was given, in its forms inside as well. A text without a default is given also where it is empty."""
+    fields, required = schema["properties"], schema.get("required", ())
+    present: Json = {}
+    for key, value in given.items():
+        field = fields.get(key, _UNKNOWN)
+        if key not in required and (value is None or (value == "" and "default" in field)):
+            continue
+        present[key] = (
+            _present(field, cast("Json", value)) if _is_form(field) and isinstance(value, dict) else _whole(value)
         )
+    return present
+
+
+def _outline(schema: Json, present: Json) -> Json:
+    """The same, and nothing in its free objects."""
+    return {key: _outlined(schema["properties"].get(key, _UNKNOWN), value) for key, value in present.items()}
+
+
+def _outlined(field: Json, value: Any) -> Any:
+    if field.get("type") != "object" or not isinstance(value, dict):
+        return value
+    return _outline(field, cast("Json", value)) if _is_form(field) else {}
+
+
+def _slips(schema: Json, present: Json, root: str = "") -> Iterator[Problem]:
+    """Typical slips of models, which deserve their own sentence: an object passed as a string of JSON."""
+    for key, field in schema["properties"].items():
+        value = present.get(key)
+        if field.get("type") == "object" and isinstance(value, str) and value.lstrip().startswith("{"):
+            yield Problem(path=root + key, problem="is a string of JSON. Pass the object itself.", expected="an object")
+        if _is_form(field) and isinstance(value, dict):
+            yield from _slips(field, cast("Json", value), f"{root}{key}.")
+
+
+def _is_form(field: Json) -> bool:
+    """Whether its fields are known; a free object's are its own."""
+    return "properties" in field
 
 
 def _whole(value: Any) -> Any:
@@ -63,22 +94,24 @@ def form_of(kind: type[Any]) -> Form:
     return Form(kind)
 
 
-def flat_schema(kind: type[Any]) -> dict[str, Any]:
-    """The Struct as JSON Schema, its root an object and no reference."""
+def flat_schema(kind: type[Any]) -> Json:
+    """The Struct as JSON Schema, its root an object and no reference: a Struct inside stands where it is used.
+
+    Null means of any argument that it was not given, so that no schema needs to say it.
+    """
     schema = msgspec.json.schema(kind)
-    definitions: dict[str, Any] = schema.pop("$defs", {})
-    name = schema.pop("$ref", "").rpartition("/")[2]
-    schema |= definitions.pop(name, {})
-    return _inlined(schema, definitions)
+    definitions: Json = schema.pop("$defs", {})
+    return _flat(schema, definitions)
 
 
-def _inlined(schema: Any, definitions: Mapping[str, Any]) -> Any:
-    """The schema with each Struct that it refers to written out where it stands."""
-    if isinstance(schema, list):
-        return [_inlined(one, definitions) for one in cast("list[Any]", schema)]
-    if not isinstance(schema, dict):
-        return schema
-    fields = cast("dict[str, Any]", schema)
-    if "$ref" in fields:
-        return _inlined(definitions[fields["$ref"].rpartition("/")[2]], definitions)
-    return {name: _inlined(value, definitions) for name, value in fields.items()}
+def _flat(schema: Json, definitions: Json) -> Json:
+    if "$ref" in schema:
+        named = _flat(definitions[schema["$ref"].rpartition("/")[2]], definitions)
+        return named | {key: value for key, value in schema.items() if key != "$ref"}
+    choices = [choice for choice in schema.pop("anyOf", []) if choice != {"type": "null"}]
+    assert len(choices) <= 1, "a choice between shapes would need references"
+    if choices:
+        return _flat(choices[0], definitions) | schema
+    if "properties" in schema:
+        schema["properties"] = {key: _flat(field, definitions) for key, field in schema["properties"].items()}
+    return schema

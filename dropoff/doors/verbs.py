@@ -47,8 +47,7 @@ class AgentVerb(NamedTuple):
 
 
 async def _drop_off(broker: Broker, caller: Caller, request: DropOff, key: str) -> Answer:
-    done = await broker.drop_off(caller, request, key)
-    return answers.dropped_off(done, done.receipt.handoff_id.rpartition("-")[0])
+    return answers.dropped_off(await broker.drop_off(caller, request, key))
 
 
 async def _pick_up(broker: Broker, caller: Caller, request: PickUp, key: str) -> Answer:
@@ -168,21 +167,17 @@ VERBS: Final = (
 
 def input_schema(verb: AgentVerb) -> dict[str, Any]:
     """The arguments as JSON Schema, flat: the root an object, no references, `payload` and the like last."""
-    schema = flat_schema(verb.request)
+    return _terse(flat_schema(verb.request))
+
+
+def _terse(schema: dict[str, Any]) -> dict[str, Any]:
+    """Without its name, and without defaults that say no more than that a field is optional."""
     schema.pop("title", None)
-    fields: dict[str, dict[str, Any]] = schema["properties"]
-    for field in fields.values():
-        if field.get("default", 0) in ("", {}, None):  # says no more than that the field is optional
-            del field["default"]
-        field |= _without_null(field.pop("anyOf", []))
+    if schema.get("default", 0) in ("", {}, None):
+        del schema["default"]
+    for field in schema.get("properties", {}).values():
+        _terse(field)
     return schema
-
-
-def _without_null(choices: list[dict[str, Any]]) -> dict[str, Any]:
-    """Null means that an argument was not given, whatever the argument; so it needs no mention in any of them."""
-    rest = [choice for choice in choices if choice != {"type": "null"}]
-    assert len(rest) <= 1
-    return rest[0] if rest else {}
 
 
 def arguments(verb: AgentVerb, given: Mapping[str, Any], name: str) -> Any:

@@ -28,11 +28,12 @@ ANSWERS: Final[dict[str, type[Any]]] = {
 }
 
 _LEASE: Final = ("lease_unknown", "lease_lost", "already_settled", "frozen", "request_conflict")
+_DROP: Final = ("queue_unknown", "queue_full", "queue_draining")
 
 ERRORS: Final[dict[str, tuple[str, ...]]] = {
-    "drop_off": ("payload_invalid", "queue_unknown", "queue_full", "frozen", "request_conflict"),
+    "drop_off": ("payload_invalid", *_DROP, "frozen", "request_conflict"),
     "pick_up": ("queue_unknown", "frozen"),
-    "complete": ("result_invalid", *_LEASE),
+    "complete": ("result_invalid", "next_invalid", *_DROP, *_LEASE),
     "hand_back": _LEASE,
     "extend": _LEASE,
     "check": ("handoff_unknown", "frozen"),

@@ -21,14 +21,16 @@ class DropOffAnswer(Shape, frozen=True, kw_only=True):
     pickers: int
     receipt: Receipt
     scheduled: bool = False
+    hint: str = ""
     warning: str = ""
 
 
 class PickUpAnswer(Shape, frozen=True, kw_only=True):
-    """With `nothing_to_pick_up` there is a hint, and nothing else."""
+    """With `nothing_to_pick_up` there is a hint, `paused` where that is an operator's word, and nothing else."""
 
     status: Literal["picked_up", "nothing_to_pick_up"]
     hint: str = ""
+    paused: bool = False
     lease_id: str = ""
     handoff_id: str = ""
     queue: str = ""
@@ -49,6 +51,7 @@ class CompleteAnswer(Shape, frozen=True, kw_only=True):
     status: Literal["completed"]
     handoff_id: str
     receipt: Receipt
+    next_handoff_id: str = ""
 
 
 class HandBackAnswer(Shape, frozen=True, kw_only=True):

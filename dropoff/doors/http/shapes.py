@@ -1,7 +1,7 @@
 """What crosses this door, as the OpenAPI document shows it: what the shapes of agents and operators have in common.
 
-agents_shapes.py      what agents are answered
-operators_shapes.py   what operators ask, and what they are answered
+agents_shapes.py   what agents are answered
+operators/         what operators ask and are answered, beside the rows of each subject
 """
 
 from typing import Annotated, Any, Literal

@@ -1,9 +1,11 @@
 """What operators do and read by plain HTTP, and that nobody else may."""
 
+import re
 from typing import Any
 
 import pytest
 
+from dropoff.doors.http import operators
 from tests.doors.http.house import BRIEF, WORK, Agent, Desk
 from tests.doors.http.test_refusals import problem
 
@@ -20,6 +22,7 @@ async def test_a_set_up_can_be_made_and_made_again(desk: Desk):
         "waiting": 0,
         "leased": 0,
         "scheduled": 0,
+        "held": 0,
         "dead": 0,
         "ended": 0,
         "pickers": 0,
@@ -28,11 +31,15 @@ async def test_a_set_up_can_be_made_and_made_again(desk: Desk):
         "out_per_minute": 0.0,
         "schema": "draft@1",
         "state": "open",
+        "reason": "",
         "purpose": "For the writer.",
         "lease_seconds": 60,
         "max_attempts": 5,
         "max_bytes": 1000,
         "max_waiting": 1_000_000,
+        "approval": False,
+        "expires_seconds": 0,
+        "retention_seconds": 2_592_000,
     }
     before = desk.stored()
     assert (await ops.done("/v1/schemas/draft", BRIEF)) == pushed | {"new": False}
@@ -129,13 +136,30 @@ async def test_the_ledger_is_read_page_by_page(desk: Desk, scout: Agent):
     assert (newest["entries"], newest["next"]) == (every[-2:], every[-1]["id"])
 
 
+NO_HANDOFF = "research-0000000000000000"
 ACTS: dict[str, Any] = {
     "/v1/queues": {"name": "mine", "schema": "research"},
     "/v1/schemas/mine": {"type": "object"},
     "/v1/agents": {"name": "friend", "grants": ["admin"]},
     "/v1/agents/scout/grant": {"grants": ["admin"]},
     "/v1/agents/scout/ungrant": {"grants": ["drop:research"]},
+    "/v1/agents/scout/freeze": {},
+    "/v1/agents/scout/thaw": {},
     "/v1/agents/operator/revoke": {},
+    "/v1/doctor/mend": {},
+    "/v1/freeze": {"reason": "mine"},
+    "/v1/thaw": {},
+    "/v1/queues/research/edit": {"purpose": "Mine."},
+    "/v1/queues/research/remove": {},
+}
+OPERATING: dict[str, Any] = {
+    "/v1/queues/research/pause": {"reason": "mine"},
+    "/v1/queues/research/drain": {"reason": "mine"},
+    "/v1/queues/research/resume": {},
+    f"/v1/handoffs/{NO_HANDOFF}/approve": {"digest": "0"},
+    f"/v1/handoffs/{NO_HANDOFF}/deny": {"digest": "0"},
+    f"/v1/handoffs/{NO_HANDOFF}/release": {"lease_id": f"{NO_HANDOFF}.1"},
+    f"/v1/handoffs/{NO_HANDOFF}/resubmit": {},
 }
 READS = (
     "/v1/schemas",
@@ -143,7 +167,22 @@ READS = (
     "/v1/agents",
     "/v1/agents/operator",
     "/v1/ledger",
+    "/v1/doctor",
 )
+INSPECTING = (
+    "/v1/queues",
+    "/v1/queues/research",
+    "/v1/handoffs",
+    f"/v1/handoffs/{NO_HANDOFF}",
+    "/v1/freeze",
+)
+
+
+def test_every_row_is_asked_for_here():
+    """A new one has to say for whom it is."""
+    asked = {path.replace(NO_HANDOFF, "{id}") for path in (*ACTS, *OPERATING, *READS, *INSPECTING)}
+    named = {re.sub(r"/(mine|research|scout|operator)\b", "/{name}", path) for path in asked}
+    assert named == {row.path for row in operators.ROWS}
 
 
 async def test_operators_acts_are_for_admins(desk: Desk):
@@ -161,8 +200,8 @@ async def test_operators_acts_are_for_admins(desk: Desk):
 
 async def test_a_revoked_operator_is_refused_at_once(desk: Desk, elsewhere: Desk):
     """On a broker too that has not heard of it, for acts that would change nothing as well, and for every read."""
-    asks = [("POST", path, body) for path, body in (ACTS | {"/v1/schemas/research": BRIEF}).items()]
-    asks += [("GET", path, None) for path in (*READS, "/v1/queues", "/v1/queues/research", "/v1/handoffs")]
+    asks = [("POST", path, body) for path, body in (ACTS | OPERATING | {"/v1/schemas/research": BRIEF}).items()]
+    asks += [("GET", path, None) for path in (*READS, *INSPECTING)]
     for number, (method, path, body) in enumerate(asks):
         # A new one each time: with the first refusal the broker has heard of it.
         made = await desk.operator.done("/v1/agents", {"name": f"second-{number}", "grants": ["admin"]})
@@ -203,6 +242,28 @@ REFUSED: list[tuple[str, Any, int, str, str]] = [
     ("/v1/agents/nobody/grant", {"grants": ["admin"]}, 404, "agent_unknown", "nobody"),
     ("/v1/agents/operator/grant", {}, 422, "arguments_invalid", "grants: missing"),
     ("/v1/agents/operator/revoke", {"reason": "x" * 501}, 422, "arguments_invalid", "reason"),
+    ("/v1/agents/operator/freeze", {}, 403, "not_allowed", "the last admin"),
+    ("/v1/agents/nobody/thaw", {}, 404, "agent_unknown", "nobody"),
+    ("/v1/agents/*/revoke", {}, 404, "agent_unknown", "*"),
+    ("/v1/agents/*/grant", {"grants": ["admin"]}, 404, "agent_unknown", "*"),
+    ("/v1/freeze", {"reason": "x" * 501}, 422, "arguments_invalid", "reason"),
+    ("/v1/queues", {"name": "x", "schema": "research", "approval": 1}, 422, "arguments_invalid", "approval"),
+    ("/v1/queues", {"name": "x", "schema": "research", "expires_seconds": -1}, 422, "arguments_invalid", "not between"),
+    ("/v1/queues", {"name": "x", "schema": "research", "retention_seconds": 1}, 422, "arguments_invalid", "between"),
+    ("/v1/queues/research/edit", {"schema": "other"}, 422, "arguments_invalid", "schema: unknown field"),
+    ("/v1/queues/research/edit", {"lease_seconds": 0}, 422, "arguments_invalid", "not between"),
+    ("/v1/queues/research/edit", {"max_waiting": "9"}, 422, "arguments_invalid", "max_waiting"),
+    ("/v1/queues/reserch/edit", {"purpose": "x"}, 404, "queue_unknown", "reserch"),
+    ("/v1/queues/reserch/pause", {}, 404, "queue_unknown", "reserch"),
+    ("/v1/queues/research/pause", {"reason": "x" * 501}, 422, "arguments_invalid", "reason"),
+    ("/v1/queues/research/resume", {"reason": "x"}, 422, "arguments_invalid", "reason: unknown field"),
+    ("/v1/queues/reserch/remove", {}, 404, "queue_unknown", "reserch"),
+    (f"/v1/handoffs/{NO_HANDOFF}/approve", {"digest": "0"}, 404, "handoff_unknown", NO_HANDOFF),
+    (f"/v1/handoffs/{NO_HANDOFF}/deny", {}, 422, "arguments_invalid", "digest: missing"),
+    (f"/v1/handoffs/{NO_HANDOFF}/release", {"lease_id": "nonsense"}, 404, "lease_unknown", "nonsense"),
+    (f"/v1/handoffs/{NO_HANDOFF}/release", {"lease_id": f"{NO_HANDOFF}.1"}, 404, "handoff_unknown", NO_HANDOFF),
+    (f"/v1/handoffs/{NO_HANDOFF}/resubmit", {}, 404, "handoff_unknown", NO_HANDOFF),
+    ("/v1/handoffs/nonsense/resubmit", {}, 404, "handoff_unknown", "nonsense"),
 ]
 
 
