@@ -4,9 +4,9 @@ The lines `keys:`, `args:` and `gives:` are read and obeyed: the names in a step
 exactly those, and a reply that the header does not announce is a fault. So the header cannot drift from what runs.
 `@call`, `@queue` and the like stand for a group that many steps share.
 
-What runs is: the shebang, the names, the lifecycle's table, the limits, the prelude, the file, without the lines that
-are for readers. It is addressed by the hash of all that, so brokers of two versions can share a store during an upgrade:
-each runs its own meaning.
+What runs is: the shebang, the names, the lifecycle's table, the limits, the prelude, the file; without the lines that
+are for readers. It is addressed by the hash of all that, so brokers of two versions can share a store during an
+upgrade: each runs its own meaning.
 """
 
 import hashlib

@@ -8,4 +8,6 @@ local stop = stopped_at_gate('reading')
 -- guard: lease at the gate
 if stop then return stop end
 local h, refusal = lease()
-return refusal or answer('held', { 'until', h.lease_ends })
+-- guard: only the holder hears until when
+if refusal then return refusal end
+return answer('held', { 'until', h.lease_ends })

@@ -10,6 +10,9 @@
 -- holder's), `entry` is the entry of the stream `ready` where it was found, if it was.
 local h = load(handoff)
 h.id = id
+for _, index in pairs(INDEX) do sound(index.kind, index.key(h)) end
+sound('zset', holds)
+sound('stream', ready)
 local mended, demanded = {}, {}
 local function note(what) mended[#mended + 1] = what end
 for _, place in ipairs(places_of(h)) do demanded[place.name] = place end

@@ -77,10 +77,7 @@ sound('zset', pickers)
 local stream = ready_of({ place = here, version = version })
 local h = oldest(stream)
 -- guard: nothing to pick up
-if not h then
-  tidied(stream)
-  return answer('empty')
-end
+if not h then tidied(stream) return answer('empty') end
 local fence = text(math.max((tonumber(h.fence) or 0) + 1, NOW))
 local plan = planned(h, 'pick_up', 'leased', { holder = caller, fence = fence, leased_at = text(NOW),
   lease_ends = text(NOW + settings[2]), deliveries = text(h.deliveries + 1), progress = '', picked = ENTRY, pick = pick })
