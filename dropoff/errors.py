@@ -763,6 +763,25 @@ class BrokerUnavailable(DropoffError):
 
 
 @dataclass(eq=False, kw_only=True)
+class StorageFull(DropoffError):
+    """The storage has no room for new work; what is there can be picked up and finished."""
+
+    code = "storage_full"
+    retry = "later"
+    http_status = 507
+    exit_code = 10
+
+    why: str  # "180 MB left; it keeps 256 MB free"
+
+    def sentence(self) -> str:
+        # "Of this call": it may be the repetition of one that was stored while there was room.
+        return (
+            f"The broker's storage is nearly full ({self.why}). Nothing of this call was stored. Work that waits can "
+            "still be picked up and finished. Try again later, in a minute or more; tell your operator."
+        )
+
+
+@dataclass(eq=False, kw_only=True)
 class InternalError(DropoffError):
     """A fault of ours; the log has the rest under the same id."""
 

@@ -32,6 +32,10 @@ async def nothing_stands_in_the_way() -> str:
     return ""
 
 
+def room_for_all() -> str:
+    return ""
+
+
 class RefusedHosts:
     """The last few names by which clients came in vain, for the doctor; whoever calls may fill it with rubbish."""
 
@@ -61,3 +65,4 @@ class House:
     allowed_origins: tuple[str, ...] = ()  # other sites whose pages may call it
     refused_hosts: RefusedHosts = field(default_factory=RefusedHosts)
     ready: Callable[[], Awaitable[str]] = field(default=nothing_stands_in_the_way)  # else why not, in a sentence
+    room: Callable[[], str] = field(default=room_for_all)  # else why no new work is taken; all other calls are answered

@@ -28,6 +28,13 @@ are "is it alive?", the start and the join. Cases:
     one fails afterwards) the store is left running without a user, which is safe, and the next start adopts it.
   - a start that fails or is cancelled ends its server by the handle that it still has. That is safe because of the
     turn: nobody else can have adopted it.
+  - a store that does not come back, or not for long, is started with growing pauses (`restarts.py`); until then
+    whoever wants it hears at once why there is none. Adopting needs no pause: another process may have succeeded.
+
+On a full disk the server ends at the first write that it cannot finish, and answers none of what it held; so nothing
+that was acknowledged is lost, and nothing unwritten was acknowledged. It could be started there and would end again,
+so a start is preceded by a trial of the disk, whose error is the reason that operators read: the server cannot write
+it into its log any more.
 
 What a store that died in the middle of a step had promised is in the append-only file; a torn tail is dropped by whole
 steps when it is read again.
@@ -50,8 +57,9 @@ from redis.backoff import NoBackoff
 from redis.exceptions import BusyLoadingError, RedisError
 
 from dropoff.errors import StoreRefused
-from dropoff.storage.folder import prepare, refuse_network, short_enough
+from dropoff.storage.folder import prepare, refuse_network, short_enough, sweep, try_to_write, written
 from dropoff.storage.lock import Lock
+from dropoff.storage.restarts import Restarts
 
 POLL_S = 0.005
 ANSWER_LIMIT_S = 15.0  # for a server that does not answer at all; a healthy one takes a few milliseconds
@@ -70,14 +78,29 @@ class EmbeddedStore:
         # Resolved, because the server says its folder without symlinks and the two are compared.
         self.folder = Path(os.path.realpath(data)) / "store"
         self.version: str | None = None
+        self.trouble = ""  # why the last `ensure` could give no store; "" if it gave one
         self._users: Lock | None = None
+        self._restarts = Restarts(lambda: written(self.folder))
 
     async def ensure(self) -> str:
         """Be a user of a living store, and return the path of its socket.
 
         Starts the server, or adopts the one that runs. Call it again at any time, also after the server died: it is
-        started anew with the data it had. Raises `StoreRefused` when no store can be had here, and why.
+        started anew with the data it had. Raises `StoreRefused` when no store can be had here, and why; at once, when
+        starting it has just failed and it is too early to try again.
         """
+        try:
+            socket = await self._ensured()
+        except StoreRefused as refused:
+            self.trouble = refused.reason
+            raise
+        except OSError as error:  # a lock, a log, a link that cannot be made
+            self.trouble = f"The store in {self.folder} cannot be used: {error.strerror} ({error.filename})."
+            raise StoreRefused(self.trouble) from error
+        self.trouble = ""
+        return socket
+
+    async def _ensured(self) -> str:
         binary = _server_binary()
         prepare(self.folder)
         async with self._turn(LOADING_LIMIT_S + ANSWER_LIMIT_S):
@@ -88,8 +111,9 @@ class EmbeddedStore:
                 self.version = await _identify(socket, self.folder)
             except BaseException:
                 if joined:
-                    self._leave()
+                    self.leave()
                 raise
+            self._restarts.serves()
             return socket
 
     async def close(self) -> None:
@@ -106,7 +130,14 @@ class EmbeddedStore:
         except StoreRefused:
             pass  # somebody is joining at this moment, so the store goes on without us
         finally:
-            self._leave()
+            self.leave()
+
+    def leave(self) -> None:
+        """Leave the store to its other users; alone, too, it goes on, and the next start adopts it."""
+        self._restarts.left()
+        users, self._users = self._users, None
+        if users is not None:
+            users.release()
 
     def _join(self) -> bool:
         """Take the users' lock, once; says whether this call did it."""
@@ -119,11 +150,6 @@ class EmbeddedStore:
             raise StoreRefused(f"Something else has locked {users.path}. Find it with lsof, stop it, and start again.")
         self._users = users
         return True
-
-    def _leave(self) -> None:
-        users, self._users = self._users, None
-        if users is not None:
-            users.release()
 
     @asynccontextmanager
     async def _turn(self, limit_s: float) -> AsyncGenerator[None]:
@@ -146,12 +172,24 @@ class EmbeddedStore:
                 return
             if not free and not alive.take():  # it ended while we asked, so now the lock is there to be taken
                 raise StoreRefused(f"{alive.path} is held, but by no store. Find the holder with lsof and stop it.")
-            await self._start(binary, socket, alive)
+            self._restarts.ended(self._last_words)
+            self._restarts.refuse_too_early()
+            try:
+                await self._start(binary, socket, alive)
+            except (StoreRefused, OSError) as error:
+                self._restarts.failed(str(error))
+                raise
         finally:
             alive.forget()
 
+    def _last_words(self) -> str:
+        tail = _tail(self.folder / "store.log")
+        return f"The store in {self.folder} ended before it had written anything. Its log ends with:\n{tail}"
+
     async def _start(self, binary: Path, socket: str, alive: "Lock") -> None:
         log = self.folder / "store.log"
+        sweep(self.folder)  # only now that neither the server nor a child that rewrites its file holds the lock
+        try_to_write(self.folder)
         _keep_small(log)
         (self.folder / "socket").unlink(missing_ok=True)
         server = _spawn(_command(binary, self.folder, socket), log, alive)
@@ -244,6 +282,7 @@ def _command(binary: Path, folder: Path, socket: str) -> list[str]:
         "appendonly": "yes",
         "appendfsync": "always",
         "no-appendfsync-on-rewrite": "no",  # the default, but receipts rest on it
+        "aof-load-truncated": "yes",  # the default, but coming back after a crash rests on it
         "save": "",  # no dumps beside the append-only file
         "maxmemory-policy": "noeviction",
     }

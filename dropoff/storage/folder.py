@@ -1,4 +1,8 @@
-"""The folder that the embedded store lives in: private, on a local disk, its socket path short enough to be one."""
+"""The folder that the embedded store lives in: private, on a local disk that takes writes, its socket within reach.
+
+Of what the server keeps there only the names are known here: `appendonlydir/` holds all that was promised, and
+`temp-…` at the top is a rewrite of it that has not come to its end.
+"""
 
 import hashlib
 import os
@@ -12,6 +16,8 @@ from dropoff.errors import StoreRefused
 from dropoff.storage.lock import Lock
 
 SOCKET_PATH_BYTES_MAX = 103 if sys.platform == "darwin" else 107  # sun_path holds 104 or 108, with a final zero byte
+
+TRIAL_BYTES = 256 << 10  # more than one batch of steps; a store with less room than that ends as soon as it serves
 
 MOUNTS = Path("/proc/mounts")  # Linux only; elsewhere a network file system is not noticed
 NETWORK_FILE_SYSTEMS = frozenset(
@@ -61,6 +67,41 @@ def mount_of(path: Path, mounts: str) -> tuple[str, str]:
         if path.is_relative_to(where) and len(where) >= len(best[0]):
             best = (where, kind)
     return best
+
+
+def try_to_write(folder: Path) -> None:
+    """Write a little, to the disk; if that fails, refuse the folder with the disk's own reason."""
+    trial = folder / "trial"
+    try:
+        try:
+            handle = os.open(trial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+            with os.fdopen(handle, "wb", buffering=0) as file:
+                rest = TRIAL_BYTES
+                while rest:  # a disk that is just filling takes a part, and says why at the next write
+                    rest -= file.write(bytes(rest))
+                os.fsync(file.fileno())
+        finally:
+            trial.unlink(missing_ok=True)
+    except OSError as error:
+        raise StoreRefused(
+            f"The store in {folder} is not started, for its disk does not take {TRIAL_BYTES >> 10} kB more: "
+            f"{error.strerror}. What was acknowledged is not lost. Mend the disk, or make room on it."
+        ) from None
+
+
+def sweep(folder: Path) -> None:
+    """Remove what a rewrite that was killed has left. Nobody else would, and it can be all that fills the disk."""
+    for left in folder.glob("temp-*"):
+        left.unlink(missing_ok=True)
+
+
+def written(folder: Path) -> int:
+    """The bytes of the store's files."""
+    total = 0
+    for file in folder.glob("appendonlydir/*"):
+        with suppress(FileNotFoundError):  # a rewrite has just replaced it
+            total += file.stat().st_size
+    return total
 
 
 def short_enough(socket: Path) -> str:

@@ -39,6 +39,7 @@ class Script:
     keys: tuple[str, ...]
     args: tuple[str, ...]
     gives: frozenset[str]
+    adds: bool  # new work, or room for it: a full store refuses it, by the shebang
     text: bytes
     sha: bytes
 
@@ -69,7 +70,8 @@ def script(name: str) -> Script:
     ).encode()
     words = (answer.split()[0] for answer in re.sub(r"\(.*?\)", "", _header(source, "gives")).split("|"))
     sha = hashlib.sha1(text, usedforsecurity=False).hexdigest().encode()
-    return Script(name, keys, args, frozenset(words), text, sha)
+    adds = not {"allow-oom", "no-writes"} & set(re.split("[ ,=]", shebang))
+    return Script(name, keys, args, frozenset(words), adds, text, sha)
 
 
 def every_script() -> list[Script]:

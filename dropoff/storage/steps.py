@@ -7,14 +7,14 @@ becomes `Stale`; a reply that the step's header does not announce is a fault of 
 from collections.abc import Callable
 from typing import Final
 
-from redis.exceptions import NoScriptError, ResponseError
+from redis.exceptions import NoScriptError, OutOfMemoryError, ResponseError
 
 from dropoff.core.caller import Caller, caller_upkeep
 from dropoff.core.handoff import AgentName, HandoffId, QueueName, queue_of
 from dropoff.core.lease import Lease
 from dropoff.core.ledger import Durability, Receipt, leaf
 from dropoff.core.store import Stale
-from dropoff.errors import BrokerUnavailable, HandoffUnknown, LeaseUnknown, StoreRefused
+from dropoff.errors import BrokerUnavailable, HandoffUnknown, LeaseUnknown, StorageFull, StoreRefused
 from dropoff.storage.commit import Commit
 from dropoff.storage.connection import Source, lacks_rights
 from dropoff.storage.keys import Keys
@@ -32,6 +32,7 @@ class Steps:
         self._commit = Commit(source)
         self._clock_ms = clock_ms
         self._durability: Durability = "memory"
+        self.room: Callable[[], str] = lambda: ""  # why new work cannot be taken now; `wiring` puts the disk behind it
         self._outdated: StoreRefused | None = None
 
     async def beat(self) -> None:
@@ -104,8 +105,14 @@ class Steps:
             "clock_ms": str(self._clock_ms()) if self._clock_ms else "",
         }
         command = step.command(keys, args)
+        if step.adds and (full := self.room()):
+            raise StorageFull(why=full)
         try:
             reply = await self._commit.ask(*command)
+        except BrokerUnavailable as away:
+            if away.stored == "nothing" and isinstance(away.__cause__, OutOfMemoryError):
+                raise StorageFull(why="its memory limit is reached") from away
+            raise
         except NoScriptError:  # somebody flushed the scripts; this one did not run
             await self._commit.ask("SCRIPT", "LOAD", step.text)
             reply = await self._commit.ask(*command)

@@ -26,11 +26,12 @@ Broken = Iterator[str]
 # state verb → states. Finals have no line: nothing leads out of them.
 TABLE: Final = """
     absent     drop_off → waiting scheduled held
-    held       approve → waiting       deny → rejected
+    held       approve → waiting scheduled   deny → rejected
     held       withdraw → withdrawn    expire → expired
     scheduled  due → waiting           withdraw → withdrawn    expire → expired
     waiting    pick_up → leased        withdraw → withdrawn    expire → expired
     leased     extend → leased         withdraw → leased
+    leased     postpone → leased
     leased     complete → completed    reject → rejected
     leased     release → waiting dead withdrawn
     leased     recall → waiting dead withdrawn

@@ -47,10 +47,11 @@ VICTIMS: Final[tuple[Victim, ...]] = ("broker", "store", "both")
 class Broker:
     """`dropoff up` on one data folder and one port, started and killed as often as it takes."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *flags: str) -> None:
         self.data, self._log = folder / "data", folder / "broker.log"
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
+        self.command = (str(DROPOFF), "up", "--data", str(self.data), "--port", str(self.port), *flags)
         self.starts = 0
         self.up_s = 0.0  # from the moment when it said that it is ready to the moment when it was killed
         self._ready_since: float | None = None
@@ -58,9 +59,8 @@ class Broker:
 
     async def start(self) -> None:
         with self._log.open("ab") as log:
-            command = (str(DROPOFF), "up", "--data", str(self.data), "--port", str(self.port))
             self._process = await asyncio.create_subprocess_exec(
-                *command, stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log
+                *self.command, stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log
             )
         self.starts += 1
 
@@ -225,10 +225,10 @@ class Played(NamedTuple):
 
 
 @asynccontextmanager
-async def broker_in_a_folder() -> AsyncIterator[Broker]:
+async def broker_in_a_folder(*flags: str) -> AsyncIterator[Broker]:
     """A broker that serves, with a queue and agents; afterwards no process and no folder is left."""
     folder = Path(tempfile.mkdtemp(prefix="dropoff-crash-"))  # short: the store's socket has to fit
-    broker = Broker(folder)
+    broker = Broker(folder, *flags)
     try:
         await broker.start()
         await broker.ready()

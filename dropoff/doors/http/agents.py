@@ -31,7 +31,7 @@ _LEASE: Final = ("lease_unknown", "lease_lost", "already_settled", "frozen", "re
 _DROP: Final = ("queue_unknown", "queue_full", "queue_draining")
 
 ERRORS: Final[dict[str, tuple[str, ...]]] = {
-    "drop_off": ("payload_invalid", *_DROP, "frozen", "request_conflict"),
+    "drop_off": ("payload_invalid", *_DROP, "frozen", "request_conflict", "storage_full"),
     "pick_up": ("queue_unknown", "frozen"),
     "complete": ("result_invalid", "next_invalid", *_DROP, *_LEASE),
     "hand_back": _LEASE,

@@ -23,7 +23,7 @@ MEDIA_TYPE: Final = "application/problem+json"
 TYPE: Final = "urn:dropoff:error:"
 
 # A store that restarts is back within seconds; a full queue needs workers, and its sentence says 60 s as well.
-AGAIN_S: Final = {"broker_unavailable": "2", "queue_full": "60"}
+AGAIN_S: Final = {"broker_unavailable": "2", "queue_full": "60", "storage_full": "60"}
 
 
 class ProblemDetails(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -90,7 +90,11 @@ async def _call(house: House, row: Row, request: Request) -> Call:
 
 
 def _readiness(house: House) -> Endpoint:
-    """Ready means: a call that came now would be answered. The store is really asked, within a bound."""
+    """Ready means: a call that came now would be answered. The store is really asked, within a bound.
+
+    A broker that only takes no new work is ready, and says so: taken out of a balancer, nobody could finish the work
+    whose end makes room.
+    """
 
     async def answer(request: Request) -> Response:
         try:
@@ -100,10 +104,12 @@ def _readiness(house: House) -> Endpoint:
         except TimeoutError:
             reason = f"The store has not answered for {PING_S:.0f} s."
         except BrokerUnavailable:
-            reason = "The store cannot be reached."
+            reason = await house.ready() or "The store cannot be reached."
         if reason:
             return problems.respond(BrokerUnavailable(stored="nothing"), detail=reason)
-        return _json(msgspec.json.encode(shapes.Health(status="ready")))
+        full = house.room()
+        says = f"It takes no new work: {full}." if full else ""
+        return _json(msgspec.json.encode(shapes.Health(status="ready", says=says)))
 
     return answer
 

@@ -30,5 +30,6 @@ class AttemptShape(Shape, frozen=True, kw_only=True):
     reason: str = ""
 
 
-class Health(Answer, frozen=True, kw_only=True):
+class Health(Answer, frozen=True, kw_only=True, omit_defaults=True):
     status: Literal["alive", "ready"]
+    says: str = ""

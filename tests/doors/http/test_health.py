@@ -5,10 +5,11 @@ from collections.abc import AsyncIterator, Callable
 
 import pytest
 
+from dropoff.doors.app import make_app
 from dropoff.doors.http import routes
 from dropoff.storage.keys import Keys
 from dropoff.storage.store import RedisStore
-from tests.doors.http.house import WORK, Agent, Desk, opened
+from tests.doors.http.house import WORK, Agent, Desk, house_on, opened, serving
 from tests.doors.http.test_refusals import problem
 from tests.servers import Server, source_of
 from tests.world import until
@@ -84,3 +85,28 @@ async def test_what_else_stands_in_the_way_is_said(server: Server, keys: Keys):
         told = problem(await desk.as_agent("").look("/readyz"), 503, "broker_unavailable")
     await store.close()
     assert told["detail"] == "The disk is full."
+
+
+async def test_why_there_is_no_store_is_said_when_it_is_known(server: Server, keys: Keys):
+    async def trouble() -> str:
+        return "The store is not started: No space left on device."
+
+    store = RedisStore(source_of(server), keys)
+    await store.start()
+    async with serving(make_app(house_on(store, ready=trouble))) as url:
+        nobody = Agent(url, "")
+        server.kill()
+        told = problem(await nobody.look("/readyz"), 503, "broker_unavailable")
+        await nobody.http.aclose()
+    await store.close()
+    assert told["detail"] == "The store is not started: No space left on device."
+
+
+async def test_a_broker_that_takes_no_new_work_is_ready_and_says_so(server: Server, keys: Keys):
+    """Out of a balancer nobody could finish the work whose end makes room."""
+    store = RedisStore(source_of(server), keys)
+    await store.start()
+    async with opened(store, server, keys, room=lambda: "1 MB left; it keeps 256 MB free") as desk:
+        told = await desk.as_agent("").seen("/readyz")
+    await store.close()
+    assert told == {"status": "ready", "says": "It takes no new work: 1 MB left; it keeps 256 MB free."}

@@ -53,7 +53,7 @@ ROWS: Final = (
         Nothing, SchemasAnswer, (), _every),
     Row("POST", "/v1/schemas/{name}", "schema push", "Register the body as the next version of this schema. "
         "The same content again is the version it has.",
-        dict, PushedSchema, ("schema_refused",), _push),
+        dict, PushedSchema, ("schema_refused", "storage_full"), _push),
     Row("GET", "/v1/schemas/{name}", "schema show", "A schema by name@version, or the newest of that name.",
         Nothing, SchemaAnswer, ("schema_unknown",), _one),
 )  # fmt: skip

@@ -1,0 +1,113 @@
+"""A store at its memory limit: it takes no new work, and lets go of what it has."""
+
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import pytest
+from redis.exceptions import OutOfMemoryError
+
+from dropoff.core.store import DroppedOff
+from dropoff.errors import BrokerUnavailable, StorageFull
+from dropoff.storage.keys import Keys
+from dropoff.storage.store import RedisStore
+from tests import world
+from tests.look import Look
+from tests.servers import PRODUCTS, Server, source_of
+from tests.world import ANN, Clock
+
+BIG = b'{"topic":"' + b"o" * 50_000 + b'"}'
+
+
+@pytest.fixture(params=PRODUCTS)
+def server(request: pytest.FixtureRequest, own_server: Callable[..., Server]) -> Server:
+    return own_server(request.param)  # its limit is moved
+
+
+@pytest.fixture
+async def limited(server: Server, keys: Keys, clock: Clock) -> AsyncIterator[RedisStore]:
+    """A furnished store with 2 MB more than it needs."""
+    store = RedisStore(source_of(server), keys, clock)
+    await store.start()
+    await world.furnish(store)
+    move_limit(server, 2 << 20)
+    yield store
+    await store.close()
+
+
+def move_limit(server: Server, more: int) -> None:
+    """Let the server have so much more than it uses now; less than nothing puts it far above its limit."""
+    with server.client as client:
+        used: Any = client.info("memory")
+        client.config_set("maxmemory", used["used_memory"] + more)
+
+
+async def fill(store: RedisStore) -> list[DroppedOff]:
+    dropped: list[DroppedOff] = []
+    for _ in range(1_000):
+        try:
+            dropped.append(await world.drop_off(store, payload=BIG))
+        except StorageFull:
+            return dropped
+    pytest.fail("it was never full")
+
+
+async def test_at_its_memory_limit_a_store_takes_no_new_work_and_drains(
+    limited: RedisStore, server: Server, keys: Keys, look: Look
+):
+    """Every verb that ends or goes on with work passes until none is left; given room, it takes work again."""
+    dropped = await fill(limited)
+    assert len(dropped) > 10
+
+    async with look.nothing_changes():
+        with pytest.raises(StorageFull) as refusal:
+            await world.drop_off(limited, key="later")
+        assert "its memory limit is reached" in str(refusal.value)
+        assert "Nothing of this call was stored." in str(refusal.value)
+        with pytest.raises(StorageFull):
+            await limited.put_schema(world.OPS, "more", world.SCHEMA_HASH, world.SCHEMA)
+
+    move_limit(server, -(1 << 20))
+    await world.withdraw(limited, dropped.pop().receipt.handoff_id)
+    for turn in range(len(dropped) + 1):  # one comes back once
+        picked = await world.pick_up(limited)
+        await world.extend(limited, picked.lease, checkpoint=b'{"half":true}')
+        match turn % 3:
+            case 0 if turn == 0:
+                await world.hand_back(limited, picked.lease, "release")
+            case 1:
+                await world.hand_back(limited, picked.lease, "reject", reason="no")
+            case _:
+                await world.complete(limited, picked.lease)
+    states = {await world.state(limited, one.receipt.handoff_id) for one in dropped}
+    assert states == {"completed", "rejected"}
+
+    with pytest.raises(StorageFull):
+        await world.drop_off(limited, key="later")
+    move_limit(server, 2 << 20)
+    after = await world.drop_off(limited, key="later")
+    assert (await world.pick_up(limited)).lease.handoff_id == after.receipt.handoff_id
+
+
+async def test_a_full_store_says_nothing_of_a_step_that_may_have_run_before(
+    limited: RedisStore, monkeypatch: pytest.MonkeyPatch
+):
+    """Asked again after a lost answer, it did not run this time; the first time it may have."""
+
+    async def lost_and_then_full(*_: object) -> None:
+        raise BrokerUnavailable(stored="unknown") from OutOfMemoryError("command not allowed")
+
+    monkeypatch.setattr(limited._commit, "ask", lost_and_then_full)
+    with pytest.raises(BrokerUnavailable) as refusal:
+        await world.drop_off(limited)
+    assert refusal.value.stored == "unknown"
+
+
+async def test_a_broker_starts_on_a_full_store_and_can_revoke(limited: RedisStore, server: Server, keys: Keys):
+    """Its proof of rights adds nothing, and a revocation needs no room."""
+    await fill(limited)
+    move_limit(server, -(1 << 20))
+    second = RedisStore(source_of(server), keys, Clock())
+    await second.start()
+    await world.change(second, ANN, "revoked")
+    await world.complete(second, (await world.pick_up(second)).lease)
+    await second.close()
