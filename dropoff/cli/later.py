@@ -66,8 +66,6 @@ OPTIONS: Final[dict[str, dict[str, str]]] = {
     "queue ls": {"--watch": "until then: watch -n 2 dropoff -o table queue ls"},
 }
 
-WORKERS: Final = "until then one process serves"
-
 TOML: Final[dict[str, dict[str, str]]] = {
     "": {
         "access": _ACCESS,

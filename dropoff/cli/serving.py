@@ -9,14 +9,12 @@ import errno
 import os
 import shlex
 import sys
-from collections.abc import Coroutine
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 import click
 
-from dropoff.cli import later
 from dropoff.cli.session import Command, Session, pass_session
 from dropoff.core import places
 
@@ -44,22 +42,22 @@ class PortTaken(click.ClickException):
     "--port", type=click.IntRange(0, 65_535), default=places.PORT, show_default=True, help="0 takes any free one."
 )
 @click.option("--store", metavar="URL", default=None, help="redis://HOST:PORT instead of the embedded store.")
-@click.option("--workers", type=click.IntRange(1), default=1, hidden=True)
+@click.option(
+    "--workers", metavar="N", default=None, help="Processes that serve, for more than one core's worth.  [default: 1]"
+)
 @click.option("--demo", "with_demo", is_flag=True, help="Show the demo on it, and stay up.")
 @pass_session
-def up(session: Session, host: str, port: int, store: str | None, workers: int, with_demo: bool) -> int:
+def up(session: Session, host: str, port: int, store: str | None, workers: str | None, with_demo: bool) -> int:
     """Run a broker. Ctrl-C stops it; what was dropped off stays, in the data folder.
 
     The store is embedded: nothing else has to be installed or started. A store of your own is said with --store, or
     with DROPOFF_STORE where its URL holds a password.
     """
-    if workers > 1:
-        raise later.Later("dropoff up --workers", later.WORKERS)
     if session.url:
         raise click.UsageError("--url says where a broker is. Where this one listens is said by --host and --port.")
     if store and urlsplit(store).password:
         raise click.UsageError("Others on this machine can read a command line. Give the URL by DROPOFF_STORE instead.")
-    _serve(session, host, port, store, with_demo=with_demo)
+    _serve(session, {"host": host, "port": port, "store": store, "workers": workers}, with_demo=with_demo)
     return 0
 
 
@@ -77,36 +75,37 @@ def demo(session: Session) -> int:
     return asyncio.run(run(_page(session, stderr=False)))
 
 
-def _serve(session: Session, host: str, port: int, store: str | None, *, with_demo: bool) -> None:
+def _serve(session: Session, flags: dict[str, Any], *, with_demo: bool) -> None:
     import logging
 
     from dropoff import settings, wiring
 
-    logging.basicConfig(level=logging.INFO if session.verbose else logging.WARNING, format="%(levelname)s %(message)s")
-    if host not in settings.LOOPBACK:
-        _warn_of(session, host)
-
-    told = settings.settings({"data": session.data_folder, "host": host, "port": port, "store": store})
+    logging.basicConfig(level=logging.INFO if session.verbose else logging.WARNING, format=wiring.LOG_FORMAT)
+    told = settings.settings({"data": session.data_folder, **flags})
+    if told.workers > 1 and sys.platform == "win32":
+        raise click.UsageError("On Windows one process serves. Leave out --workers, and DROPOFF_WORKERS.")
+    if told.host not in settings.LOOPBACK:
+        _warn_of(session, told.host)
     try:
-        _run(_served(session, told, with_demo))
+        wiring.run(_served(session, told, with_demo))
     except wiring.PortTakenError as error:
-        raise PortTaken(_taken(error, host, port)) from error
+        raise PortTaken(_taken(error, told.host, told.port)) from error
     session.shown.say("Stopped. What was dropped off stays; dropoff up goes on with it.")
 
 
 async def _served(session: Session, told: "Settings", with_demo: bool) -> None:
     """Serve until somebody stops it; the demo, if it is shown, beside it, and no longer."""
-    from dropoff import wiring
+    from dropoff import wiring, workers
 
     telling: list[asyncio.Task[int]] = []
 
     async def started(broker: "Started") -> None:
-        _screen(session, broker)
+        _screen(session, broker, told.workers)
         if with_demo:
             telling.append(asyncio.create_task(_tell(session, broker), name="dropoff demo"))
 
     try:
-        await wiring.serve(told, started)
+        await (workers.serve if told.workers > 1 else wiring.serve)(told, started)
     finally:
         for task in telling:
             task.cancel()
@@ -131,17 +130,6 @@ def _page(session: Session, *, stderr: bool) -> "Console":
     return Console(stderr=stderr, quiet=session.shown.quiet, no_color=not session.shown.color)
 
 
-def _run(serving: Coroutine[Any, Any, None]) -> None:
-    """On uvloop, which is installed wherever it exists."""
-    new_loop = None
-    if sys.platform != "win32":
-        import uvloop
-
-        new_loop = uvloop.new_event_loop
-    with asyncio.Runner(loop_factory=new_loop) as runner:
-        runner.run(serving)
-
-
 def _warn_of(session: Session, host: str) -> None:
     session.shown.warn(
         f"{host} can be reached from other machines, and bearers travel as they are. Put TLS in front of it, and name "
@@ -159,11 +147,13 @@ def _taken(error: Exception, host: str, port: int) -> str:
 # ---- the first screen -------------------------------------------------------------------------------------------
 
 
-def _screen(session: Session, broker: "Started") -> None:
+def _screen(session: Session, broker: "Started", workers: int) -> None:
     shown = session.shown
     say = shown.say
     say(f"  Store      {broker.store}, {DURABLE[broker.durability]}, data in {at_home(broker.data)}")
     say(f"  MCP        {broker.url}/mcp")
+    if workers > 1:
+        say(f"  Workers    {workers} processes; one that ends is started again")
     if broker.queues:
         say(f"  Queues     {_named(broker.queues)}")
         say("  Next       dropoff queue ls      Ctrl-C stops; handoffs stay")
@@ -180,6 +170,7 @@ def _screen(session: Session, broker: "Started") -> None:
                 "mcp": f"{broker.url}/mcp",
                 "store": broker.store,
                 "durability": broker.durability,
+                "workers": workers,
                 "data": str(broker.data),
                 "credential_file": str(broker.credential_file),
             }

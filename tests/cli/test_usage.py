@@ -43,10 +43,19 @@ def test_an_agents_file_stays_in_the_data_folder(tmp_path: Path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_more_workers_come_later_and_one_is_what_there_is():
-    heard = ask("up", "--workers", "2")
+def test_more_workers_than_there_can_be_are_refused_by_the_flag_and_where_only_one_can_serve():
+    heard = ask("up", "--workers", "0")
     assert heard.code == 2
-    assert "dropoff up --workers comes with a later release" in heard.err
+    assert "--workers is '0'. Expected: a number from 1 to 64." in heard.err
+
+
+def test_on_windows_one_process_serves(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    """A listener cannot be handed down there; said before anything is started."""
+    monkeypatch.setattr(sys, "platform", "win32")
+    heard = ask("up", "--workers", "2", "--data", str(tmp_path / "data"))
+    assert heard.code == 2
+    assert "On Windows one process serves. Leave out --workers" in heard.err
+    assert not (tmp_path / "data").exists()
 
 
 def test_what_comes_later_is_not_in_the_help():
@@ -59,7 +68,6 @@ def test_what_comes_later_is_not_in_the_help():
         assert not commands & hidden
     for path, flags in later.OPTIONS.items():
         assert not [flag for flag in flags if flag in ask(*path.split(), "--help").out]
-    assert "--workers" not in ask("up", "--help").out
 
 
 def test_help_names_what_scripts_depend_on():
