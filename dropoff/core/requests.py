@@ -19,38 +19,38 @@ Outcome = Literal["try_again", "not_for_me", "impossible"]
 
 
 class DropOff(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    queue: Annotated[str, Meta(description="Where it goes; may be left out if you have one queue only.")] = ""
-    note: Annotated[Text, Meta(description="A word to the receiver, beside the payload.")] = ""
+    queue: Annotated[str, Meta(description="Where it goes; may be left out if you have one only.")] = ""
+    note: Annotated[Text, Meta(description="A word to the receiver.")] = ""
     delay_seconds: Annotated[Delay, Meta(description="Nobody gets it before this time has passed.")] = 0
     payload: Annotated[dict[str, Any], Meta(description="The work itself: an object that fits the queue's schema.")]
 
 
 class PickUp(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    queue: Annotated[str, Meta(description="Take from this queue only; left out: from any of yours.")] = ""
-    wait_seconds: Annotated[Wait, Meta(description="How long to wait when there is no work.")] = limits.WAIT_S_DEFAULT
+    queue: Annotated[str, Meta(description="Left out: from any of yours.")] = ""
+    wait_seconds: Annotated[Wait, Meta(description="Wait this long for work.")] = limits.WAIT_S_DEFAULT
 
 
 class Next(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What is dropped off in the same step that completes."""
 
-    queue: Annotated[str, Meta(description="Where it goes; may be left out if you have one queue only.")] = ""
-    note: Annotated[Text, Meta(description="A word to the receiver, beside the payload.")] = ""
-    payload: Annotated[dict[str, Any], Meta(description="The work itself: an object that fits the queue's schema.")]
+    queue: Annotated[str, Meta(description="Where it goes.")] = ""
+    note: Annotated[Text, Meta(description="A word to the receiver.")] = ""
+    payload: Annotated[dict[str, Any], Meta(description="The work itself; describe_queues shows what must fit.")]
 
 
 class Complete(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    lease_id: Annotated[str, Meta(description="The lease_id that pick_up gave you.")]
+    lease_id: Annotated[str, Meta(description="From pick_up.")]
     result: Annotated[dict[str, Any], Meta(description="The outcome, for the sender to read.")] = {}
-    next: Annotated[Next | None, Meta(description="Drops this off in the same step: both happen, or neither.")] = None
+    next: Annotated[Next | None, Meta(description="What you drop off with it: both happen, or neither.")] = None
 
 
 class HandBack(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    lease_id: Annotated[str, Meta(description="The lease_id that pick_up gave you.")]
+    lease_id: Annotated[str, Meta(description="From pick_up.")]
     outcome: Annotated[
         Outcome,
         Meta(
             description="try_again: it failed, later it may work. not_for_me: somebody else should take it. "
-            "impossible: nobody can do it; this is final."
+            "impossible: nobody can; this is final."
         ),
     ]
     reason: Annotated[Text, Meta(description="Why; the next holder or the sender reads it.")] = ""
@@ -59,22 +59,20 @@ class HandBack(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
 
 class Extend(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    lease_id: Annotated[str, Meta(description="The lease_id that pick_up gave you.")]
+    lease_id: Annotated[str, Meta(description="From pick_up.")]
     progress: Annotated[
         str, Meta(max_length=limits.PROGRESS_CHARS_MAX, description="How far you are, for those who watch.")
     ] = ""
-    checkpoint: Annotated[
-        dict[str, Any], Meta(description="What you have so far; whoever holds the handoff next gets it.")
-    ] = {}
+    checkpoint: Annotated[dict[str, Any], Meta(description="What you have so far.")] = {}
 
 
 class Check(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    handoff_id: Annotated[str, Meta(description="The handoff_id that drop_off gave you.")]
+    handoff_id: Annotated[str, Meta(description="From drop_off.")]
     wait_seconds: Annotated[Wait, Meta(description="Wait this long for its outcome.")] = 0
 
 
 class Withdraw(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    handoff_id: Annotated[str, Meta(description="The handoff_id that drop_off gave you.")]
+    handoff_id: Annotated[str, Meta(description="From drop_off.")]
     reason: Annotated[Text, Meta(description="Why you take it back.")] = ""
 
 

@@ -39,6 +39,7 @@ class AgentVerb(NamedTuple):
     effect: Effect
     call: Call
     statuses: tuple[str, ...]  # what an answer may begin with, beside `refused`
+    ids: tuple[str, ...] = ("handoff_id",)  # what it may name
 
     @property
     def waits(self) -> bool:
@@ -100,12 +101,13 @@ VERBS: Final = (
         Effect(read_only=False, destructive=False, idempotent=False),
         _pick_up,
         ("picked_up", "nothing_to_pick_up"),
+        ("handoff_id", "lease_id"),
     ),
     AgentVerb(
         "complete_handoff",
         "complete",
         ("pick",),
-        "Finish work you hold. Repeat safely with the same result.",
+        "Finish work you hold. Repeat safely with the same result. `next` sends on the outcome in the same step.",
         Complete,
         Effect(read_only=False, destructive=True, idempotent=True),
         _complete,
@@ -115,7 +117,7 @@ VERBS: Final = (
         "hand_back",
         "hand_back",
         ("pick",),
-        "Give back work you hold and will not finish: somebody tries again, or it ends as impossible.",
+        "Give back work you hold: somebody tries again, or it ends as impossible.",
         HandBack,
         Effect(read_only=False, destructive=True, idempotent=False),
         _hand_back,
@@ -161,6 +163,7 @@ VERBS: Final = (
         Effect(read_only=True, destructive=False, idempotent=True),
         _describe,
         ("described",),
+        (),
     ),
 )
 

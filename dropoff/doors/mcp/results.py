@@ -2,8 +2,8 @@
 
 Both fit the one schema that the tool advertises. Clients check it, some of them also when `isError` is set, and what
 does not fit they throw away: so the schema says little, and the same of every tool but for what an answer may begin
-with. (All statuses in all tools would be 1 kB of every list.) The text beside it is what most models read: of an answer
-the same content as compact JSON, of a refusal its sentence.
+with and the ids that it names. (All statuses in all tools would be 1 kB of every list.) The text beside it is what most
+models read: of an answer the same content as compact JSON, of a refusal its sentence.
 """
 
 from typing import Any, Final
@@ -26,8 +26,7 @@ def output_schema(verb: AgentVerb) -> dict[str, Any]:
         "type": "object",
         "properties": {
             "status": {"enum": [*verb.statuses, REFUSED]},
-            "handoff_id": {"type": "string"},
-            "lease_id": {"type": "string"},
+            **{name: {"type": "string"} for name in verb.ids},
             "error": {"type": "object"},
         },
         "required": ["status"],

@@ -62,12 +62,16 @@ def _tool(verb: AgentVerb, caller: Caller, queues: Sequence[Description]) -> typ
 
 def _input_schema(verb: AgentVerb, caller: Caller, queues: Sequence[Description]) -> Json:
     schema = verbs.input_schema(verb)
+    mine = [one for one in queues if policy.may(caller, "drop", one.queue.name)]
     if verb.tool == "drop_off":
-        mine = [one for one in queues if policy.may(caller, "drop", one.queue.name)]
         _name_queues(schema, mine)
         if len(mine) > 1:
             schema["required"] = ["queue", *schema["required"]]
         _show_payload(schema, mine)
+    elif verb.tool == "complete_handoff" and mine:
+        _name_queues(schema["properties"]["next"], mine)
+    elif verb.tool == "complete_handoff":  # who may drop off nowhere has nothing to send on
+        del schema["properties"]["next"]
     elif verb.tool == "pick_up":
         _name_queues(schema, [one for one in queues if policy.may(caller, "pick", one.queue.name)])
     return schema

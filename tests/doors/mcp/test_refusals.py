@@ -12,7 +12,7 @@ from dropoff.core.handoff import AgentName, HandoffId
 from tests.doors.mcp.conftest import NOTES, Desk
 from tests.doors.mcp.wire import Agent, Told, Wire
 from tests.look import Look
-from tests.world import Clock, change
+from tests.world import Clock, change, live
 
 Open = Callable[[Agent], Wire]
 BRIEF = {"topic": "heat pumps", "audience": "exec"}
@@ -89,7 +89,7 @@ async def test_a_late_completion_is_refused(
     handoff_id = await wire(scout).drop()
     late = wire(writer)
     lease_id = await late.pick()
-    clock.advance(LEASE_MS + 1_000)
+    await live(desk.store, clock, LEASE_MS + 1_000)
     assert await desk.store.lapse(HandoffId(handoff_id)) is not None
     clock.advance(41_000)
 

@@ -93,6 +93,27 @@ async def test_with_one_queue_its_schema_is_the_payload(wire: Open, desk: Desk) 
     assert tools["pick_up"]["inputSchema"]["properties"]["queue"]["enum"] == ["other"]
 
 
+async def test_what_is_sent_on_names_the_queues_and_not_their_contracts(wire: Open, desk: Desk) -> None:
+    """`next` is a plain object beside them; who may drop off nowhere does not see it."""
+    await desk.queue("drafts", NOTES)
+    tools = await wire(await desk.agent("worker", "pick:research", "drop:drafts", "drop:research")).tools()
+    onward = tools["complete_handoff"]["inputSchema"]["properties"]["next"]
+    assert onward["properties"]["queue"]["enum"] == ["drafts", "research"]
+    assert set(onward["properties"]["payload"]) == {"description", "type"}
+    assert (onward["type"], onward["required"]) == ("object", ["payload"])
+    tools = await wire(await desk.agent("reader", "pick:research")).tools()
+    assert set(tools["complete_handoff"]["inputSchema"]["properties"]) == {"lease_id", "result"}
+
+
+async def test_every_id_that_is_answered_is_announced(wire: Open, desk: Desk) -> None:
+    """A client's program takes ids from where the schema says that they are."""
+    tools = await wire(await desk.agent("all", "admin")).tools()
+    ids = {name: set(tool["outputSchema"]["properties"]) - {"status", "error"} for name, tool in tools.items()}
+    assert ids.pop("describe_queues") == set()
+    assert ids.pop("pick_up") == {"handoff_id", "lease_id"}
+    assert set(map(frozenset, ids.values())) == {frozenset({"handoff_id"})}
+
+
 async def test_many_queues_are_not_named_in_the_list(wire: Open, desk: Desk) -> None:
     """Above 1,000 characters of names the list keeps silent, and describe_queues names them."""
     for place in range(16):
@@ -238,7 +259,7 @@ async def test_every_tool_has_all_four_annotations_and_an_output_schema(wire: Op
     """Clients ask a person by the annotations, and judge answers and refusals by the schema."""
     for tool in (await wire(await desk.agent("all", "admin")).tools()).values():
         assert set(tool["annotations"]) == {"readOnlyHint", "destructiveHint", "idempotentHint", "openWorldHint"}
-        assert set(tool["outputSchema"]["properties"]) == {"status", "handoff_id", "lease_id", "error"}
+        assert {"status", "error"} <= set(tool["outputSchema"]["properties"])
         assert "refused" in tool["outputSchema"]["properties"]["status"]["enum"]
         jsonschema.Draft202012Validator.check_schema(tool["inputSchema"])
         assert tool["inputSchema"]["type"] == "object"
