@@ -5,7 +5,7 @@ one step of the store, which is all or nothing. What happens when a record was o
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Generator
+from collections.abc import Awaitable, Callable, Coroutine, Generator
 from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any, Final, TypeVar
@@ -80,6 +80,9 @@ class NothingToPickUp(msgspec.Struct, frozen=True, kw_only=True):
     paused: bool = False
 
 
+Found = tuple[PickedUp, ...] | NothingToPickUp
+
+
 class Broker:
     """Answers callers. Holds no state of its own, so any number of brokers may serve one store."""
 
@@ -119,35 +122,48 @@ class Broker:
 
         Called again with the same key while the lease goes on: the same lease. Cancelled, it leaves nobody a lease.
         """
+        found = await self.pick_up_several(caller, request, 1, key)
+        return found if isinstance(found, NothingToPickUp) else found[0]
+
+    async def pick_up_several(self, caller: Caller, request: PickUp, at_most: int, key: str = "") -> Found:
+        """As `pick_up` does; as soon as there is one, with what else is there, up to `at_most`."""
         with _repeatable(key):
-            return await self._picked_up(caller, request, key or self._unique(16).hex())
+            return await self._picked_up(caller, request, at_most, key or self._unique(16).hex())
 
     async def take_back(self, picked: PickedUp) -> None:
         """Its picker left before it had the answer: the work goes to the next, and that counts as nothing."""
         await self.store.recall(picked.lease, "the client left before it had the answer")
 
-    async def _picked_up(self, caller: Caller, request: PickUp, key: str) -> PickedUp | NothingToPickUp:
+    async def _picked_up(self, caller: Caller, request: PickUp, at_most: int, key: str) -> Found:
         names = await self._decided(caller, lambda caller: self._pickable(caller, request.queue))
         loop = asyncio.get_running_loop()
         ends = loop.time() + request.wait_seconds
         async with self.store.waiting_for_work(names) as place:  # before the first look, or a drop could slip between
             while True:
-                picked = await self._tried(caller, request.queue, key)
+                found = await self._tried(self._first_few(caller, request.queue, at_most, key))
                 left = ends - loop.time()
-                if isinstance(picked, PickedUp) or left <= 0 or not await place.news(left):
-                    return picked
+                if not isinstance(found, NothingToPickUp) or left <= 0 or not await place.news(left):
+                    return found
 
-    async def _tried(self, caller: Caller, queue: str, key: str) -> PickedUp | NothingToPickUp:
+    async def _tried(self, taking: Coroutine[Any, Any, Found]) -> Found:
         """One try, seen to its end: of a step that is under way nobody can say that it will not bring a lease."""
-        trying = asyncio.ensure_future(self._decided(caller, lambda caller: self._first(caller, queue, key)))
+        trying = asyncio.ensure_future(taking)
         try:
             return await asyncio.shield(trying)
         except asyncio.CancelledError:
-            with suppress(DropoffError):  # nobody is left to be told
-                picked = await trying
-                if isinstance(picked, PickedUp) and not picked.repeated:
-                    await self.take_back(picked)
+            giving_back = asyncio.ensure_future(self._given_back(trying))
+            while not giving_back.done():
+                with suppress(asyncio.CancelledError):  # said once more, it changes nothing
+                    await asyncio.shield(giving_back)
             raise
+
+    async def _given_back(self, trying: Awaitable[Found]) -> None:
+        """What a try brings whose caller has left meanwhile; but not what an earlier call of the same key had."""
+        with suppress(DropoffError):  # nobody is left to be told
+            found = await trying
+            for picked in () if isinstance(found, NothingToPickUp) else found:
+                if not picked.repeated:
+                    await self.take_back(picked)
 
     async def complete(self, caller: Caller, request: Complete) -> Completed:
         """Record the outcome and end the lease. The same result again is the same success.
@@ -314,6 +330,20 @@ class Broker:
             return ((await self._queue(caller, "pick", "pick_up", name)).name,)
         names = policy.allowed(caller, "pick", await self.store.queues())
         return names or (policy.only_one(caller, "pick", "pick_up", ()),)
+
+    async def _first_few(self, caller: Caller, name: str, at_most: int, key: str) -> Found:
+        """The first decides whether there is anything; a refusal of a later one takes nothing of what is had."""
+        first = await self._decided(caller, lambda caller: self._first(caller, name, key))
+        if isinstance(first, NothingToPickUp):
+            return first
+
+        async def another(number: int) -> PickedUp | NothingToPickUp:
+            with suppress(DropoffError):
+                return await self._decided(caller, lambda caller: self._first(caller, name, f"{key}\n{number}"))
+            return NothingToPickUp()
+
+        more = await asyncio.gather(*(another(number) for number in range(1, at_most)))
+        return (first, *(picked for picked in more if isinstance(picked, PickedUp)))
 
     async def _first(self, caller: Caller, name: str, key: str) -> PickedUp | NothingToPickUp:
         """From the named queue, or from the first of the caller's that has work; where to begin is left to chance."""

@@ -5,18 +5,21 @@ long text. The sender is named as it was proved (`from_agent`).
 """
 
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
-from dropoff.broker import Description, NothingToPickUp
+from dropoff.broker import Description, Found, NothingToPickUp
 from dropoff.core.handoff import Handoff, queue_of
 from dropoff.core.ledger import Receipt
 from dropoff.core.lifecycle import FINAL, HELD, LEASED, SCHEDULED
 from dropoff.core.requests import HandBack
 from dropoff.core.store import Completed, DroppedOff, Extended, HandedBack, PickedUp, Withdrawn
+from dropoff.errors import DropoffError
 
 Content = dict[str, Any]
+
+REFUSED: Final = "refused"
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -24,6 +27,17 @@ class Answer(msgspec.Struct, frozen=True):
 
     content: Content
     receipt: Receipt | None = None
+    taken: tuple[PickedUp, ...] = ()  # the work that it brings; it goes back if nobody is there to hear this
+
+    @property
+    def with_receipt(self) -> Content:
+        """The content, and the receipt beside it."""
+        return self.content | ({"receipt": self.receipt} if self.receipt else {})
+
+
+def refused(error: DropoffError) -> Content:
+    """A refusal where an answer would stand."""
+    return {"status": REFUSED, "error": msgspec.to_builtins(error.record())}
 
 
 def iso(time_ms: int) -> str:
@@ -70,7 +84,14 @@ def picked_up(picked: PickedUp | NothingToPickUp) -> Answer:
         "checkpoint": _json(handoff.checkpoint),
         "payload": _json(handoff.payload),
     }
-    return Answer(_present(content), picked.receipt)
+    return Answer(_present(content), picked.receipt, (picked,))
+
+
+def picked_up_several(found: Found) -> Answer:
+    """Each as if it had been picked up alone."""
+    if isinstance(found, NothingToPickUp):
+        return Answer(picked_up(found).content | {"handoffs": []})
+    return Answer({"status": "picked_up", "handoffs": [picked_up(one).with_receipt for one in found]}, None, found)
 
 
 def completed(done: Completed) -> Answer:

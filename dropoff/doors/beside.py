@@ -12,8 +12,9 @@ from dropoff.core import limits
 from dropoff.errors import ArgumentsInvalid, Problem
 
 # What is read of a body before anything is parsed. A letter of two bytes may be written in six (`ж` as \u0436), so a
-# payload within its own limit is never cut off here, only one that is refused anyway; 64 kB are for what stands around.
-BODY_BYTES_MAX: Final = 3 * limits.PAYLOAD_BYTES_MAX + 65_536
+# payload within its own limit is never cut off here, only one that is refused anyway. `complete` brings two, a
+# result and what comes next; 64 kB are for what stands around.
+BODY_BYTES_MAX: Final = 2 * 3 * limits.PAYLOAD_BYTES_MAX + 65_536
 
 # W3C Trace Context, level 1: version, trace id, parent id, flags; an id of zeros is none.
 _TRACEPARENT: Final = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}\Z")

@@ -190,6 +190,10 @@ def arguments(verb: AgentVerb, given: Mapping[str, Any], name: str) -> Any:
     return form_of(verb.request).read(given, name)
 
 
+def by_path(name: str) -> AgentVerb | None:
+    return next((verb for verb in VERBS if verb.path == name), None)
+
+
 def by_tool(name: str) -> AgentVerb | None:
     return next((verb for verb in VERBS if verb.tool == name), None)
 

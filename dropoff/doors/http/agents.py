@@ -13,7 +13,7 @@ from dropoff.doors.house import House
 from dropoff.doors.http import agents_shapes as shapes
 from dropoff.doors.http.calls import Call
 from dropoff.doors.http.table import Row
-from dropoff.doors.leaving import while_here
+from dropoff.doors.leaving import require_here, while_here
 from dropoff.doors.verbs import AgentVerb
 
 ANSWERS: Final[dict[str, type[Any]]] = {
@@ -51,7 +51,8 @@ def _row(verb: AgentVerb) -> Row:
         work = verb.call(house.broker, call.caller, call.given, call.key)
         waits = verb.waits and call.given.wait_seconds
         answered = await (while_here(request.receive, work) if waits else work)
-        return answered.content | ({"receipt": answered.receipt} if answered.receipt else {})
+        await require_here(request.receive, house.broker, answered.taken)
+        return answered.with_receipt
 
     return Row(
         method="POST",

@@ -16,13 +16,12 @@ from starlette.requests import Request
 from dropoff.core import limits, payload
 from dropoff.core.caller import Caller
 from dropoff.doors import beside
-from dropoff.doors.beside import BODY_BYTES_MAX
 from dropoff.doors.forms import Form
 from dropoff.doors.house import House
 from dropoff.doors.leaving import CallerLeftError
 from dropoff.errors import ArgumentsInvalid, PayloadTooLarge, Problem
 
-BODY_DEPTH_MAX: Final = limits.PAYLOAD_DEPTH_MAX + 1  # the arguments around the payload
+BODY_DEPTH_MAX: Final = limits.PAYLOAD_DEPTH_MAX + 5  # batch, calls, call, arguments, next: what may stand around
 
 _INTEGER: Final = re.compile(r"-?[0-9]{1,15}\Z")
 
@@ -45,25 +44,25 @@ def key_of(request: Request, name: str) -> str:
     return beside.request_key(request.headers.get("idempotency-key"), name, "Idempotency-Key")
 
 
-async def body_of(request: Request, name: str) -> dict[str, Any]:
+async def body_of(request: Request, name: str, bytes_max: int) -> dict[str, Any]:
     """The body as an object within all bounds; nothing sent is an empty one."""
-    raw = await _raw_body(request)
+    raw = await _raw_body(request, bytes_max)
     refusal = partial(ArgumentsInvalid, verb=name)
     if not raw.strip(b" \t\r\n"):
         return {}
     value = payload.decode(
-        raw, refusal=refusal, root="", what="The request's body", bytes_max=BODY_BYTES_MAX, depth_max=BODY_DEPTH_MAX
+        raw, refusal=refusal, root="", what="The request's body", bytes_max=bytes_max, depth_max=BODY_DEPTH_MAX
     )
     if not isinstance(value, dict):
         raise refusal(problems=(Problem(path="arguments", problem="not an object", expected="a JSON object"),))
     return cast("dict[str, Any]", value)
 
 
-async def _raw_body(request: Request) -> bytes:
+async def _raw_body(request: Request, bytes_max: int) -> bytes:
     """The bytes, cut at the limit: by what was announced, and by what really comes."""
     announced = request.headers.get("content-length", "")
-    if announced.isdecimal() and int(announced[:18]) > BODY_BYTES_MAX:  # Python refuses to read 5,000 digits
-        raise _too_large(int(announced[:18]))
+    if announced.isdecimal() and int(announced[:18]) > bytes_max:  # Python refuses to read 5,000 digits
+        raise _too_large(int(announced[:18]), bytes_max)
     chunks: list[bytes] = []
     size = 0
     while True:
@@ -72,14 +71,14 @@ async def _raw_body(request: Request) -> bytes:
             raise CallerLeftError
         chunks.append(message.get("body", b""))
         size += len(chunks[-1])
-        if size > BODY_BYTES_MAX:
-            raise _too_large(size)
+        if size > bytes_max:
+            raise _too_large(size, bytes_max)
         if not message.get("more_body"):
             return b"".join(chunks)
 
 
-def _too_large(size: int) -> PayloadTooLarge:
-    return PayloadTooLarge(what="The request's body", bytes=size, bytes_max=BODY_BYTES_MAX)
+def _too_large(size: int, bytes_max: int) -> PayloadTooLarge:
+    return PayloadTooLarge(what="The request's body", bytes=size, bytes_max=bytes_max)
 
 
 def query_of(request: Request, form: Form, name: str) -> dict[str, Any]:

@@ -86,7 +86,7 @@ def _operation(row: Row, components: Json) -> Json:
     operation: Json = {
         "operationId": row.name.replace(" ", "_"),
         "summary": row.summary,
-        "tags": ["agents" if row.keyed else "operators"],
+        "tags": ["agents" if row.keyed or row.loose else "operators"],
         "parameters": parameters,
         "responses": _responses(_ref(row.gives), codes),
     }

@@ -71,11 +71,15 @@ def titles() -> dict[str, str]:
     return {row["code"]: row["meaning"] for row in errors.table()}
 
 
-def internal(error: Exception) -> Response:
+def fault(error: Exception) -> InternalError:
     """A fault of ours: the caller gets an id, the log everything."""
-    fault = InternalError(id=secrets.token_hex(6))
-    log.error("%s: %s", fault.id, error, exc_info=error)
-    return respond(fault)
+    told = InternalError(id=secrets.token_hex(6))
+    log.error("%s: %s", told.id, error, exc_info=error)
+    return told
+
+
+def internal(error: Exception) -> Response:
+    return respond(fault(error))
 
 
 async def no_such_route(request: Request, error: Exception) -> Response:

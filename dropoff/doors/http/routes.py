@@ -16,7 +16,7 @@ from starlette.routing import Route
 
 from dropoff.doors.forms import form_of
 from dropoff.doors.house import House
-from dropoff.doors.http import agents, calls, openapi, operators, problems, shapes
+from dropoff.doors.http import agents, batch, calls, openapi, operators, problems, shapes
 from dropoff.doors.http.calls import Call
 from dropoff.doors.http.table import Row
 from dropoff.doors.leaving import CallerLeftError
@@ -29,7 +29,7 @@ Endpoint = Callable[[Request], Awaitable[Response]]
 
 
 def rows() -> list[Row]:
-    return [*agents.rows(), *operators.ROWS]
+    return [*agents.rows(), batch.ROW, *operators.ROWS]
 
 
 def routes(house: House) -> list[Route]:
@@ -80,11 +80,13 @@ def _endpoint(house: House, row: Row) -> Endpoint:
 async def _call(house: House, row: Row, request: Request) -> Call:
     caller = await calls.caller_of(house, request)
     key = calls.key_of(request, row.name)
-    if row.takes is dict:
-        return Call(caller, request.path_params, await calls.body_of(request, row.name), key)
+    if row.takes is dict or row.loose:
+        return Call(caller, request.path_params, await calls.body_of(request, row.name, row.bytes_max), key)
     form = form_of(row.takes)
     fields: dict[str, Any] = (
-        calls.query_of(request, form, row.name) if row.method == "GET" else await calls.body_of(request, row.name)
+        calls.query_of(request, form, row.name)
+        if row.method == "GET"
+        else await calls.body_of(request, row.name, row.bytes_max)
     )
     return Call(caller, request.path_params, form.read(fields, row.name), key)
 

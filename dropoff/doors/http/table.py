@@ -5,6 +5,7 @@ from typing import Any, Literal, NamedTuple
 
 from starlette.requests import Request
 
+from dropoff.doors.beside import BODY_BYTES_MAX
 from dropoff.doors.house import House
 from dropoff.doors.http.calls import Call
 
@@ -23,3 +24,5 @@ class Row(NamedTuple):
     errors: tuple[str, ...]  # codes, beside those that every row may answer
     answer: Answering
     keyed: bool = False  # heeds Idempotency-Key
+    loose: bool = False  # the body is handed on as it came: what is wrong with a part of it is that part's answer
+    bytes_max: int = BODY_BYTES_MAX

@@ -3,8 +3,8 @@
 The SDK speaks the protocol: every revision it knows, stateless, one JSON answer to one POST. Around it stands what the
 SDK leaves open. Who is calling is proven before a byte of the body is read, and rides in the request's `Visit`. Whose
 credential ends in the middle of a call hears 401 like everybody without one. A call that waits ends when its client
-hangs up. What an agent could act on is a tool's result; a JSON-RPC error is for what is no call at all, because clients
-show its text to nobody.
+hangs up, and work that nobody is there to hear of goes back (`leaving.py`). What an agent could act on is a tool's
+result; a JSON-RPC error is for what is no call at all, because clients show its text to nobody.
 
 A denial is never a 403: that sends clients into asking a person for wider consent.
 """
@@ -12,7 +12,7 @@ A denial is never a 403: that sends clients into asking a person for wider conse
 import logging
 import secrets
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, suppress
 from typing import Any, Final, TypeVar
 
 import mcp_types as types
@@ -32,9 +32,10 @@ from dropoff.core.caller import Caller
 from dropoff.core.deciding import current
 from dropoff.core.payload import clipped
 from dropoff.core.requests import Describe
+from dropoff.core.store import PickedUp
 from dropoff.doors import beside, verbs
 from dropoff.doors.answers import Answer
-from dropoff.doors.leaving import CallerLeftError, while_here
+from dropoff.doors.leaving import CallerLeftError, require_here, while_here
 from dropoff.doors.mcp import results, tools
 from dropoff.doors.verbs import AgentVerb
 from dropoff.errors import DropoffError, InternalError, Unauthenticated
@@ -59,12 +60,13 @@ T = TypeVar("T")
 
 
 class Visit:
-    """One HTTP request: who makes it, the line it came by, and whether the caller turned out to be nobody."""
+    """One HTTP request: who makes it, the line it came by, and what is found out on the way to its answer."""
 
     def __init__(self, caller: Caller, receive: Receive) -> None:
         self.caller = caller
         self.receive = receive
-        self.unauthenticated = False
+        self.unauthenticated = False  # the caller turned out to be nobody
+        self.taken: tuple[PickedUp, ...] = ()  # the work that the answer brings
 
 
 class McpDoor:
@@ -116,6 +118,9 @@ class McpDoor:
         scope.setdefault("state", {})["visit"] = visit
 
         async def send_for(message: Message) -> None:
+            taken, visit.taken = visit.taken, ()
+            with suppress(CallerLeftError):  # what is sent then goes nowhere
+                await require_here(receive, self._broker, taken)
             if visit.unauthenticated and message["type"] == "http.response.start":
                 message["status"] = Unauthenticated.http_status
                 message["headers"] = [*message["headers"], CHALLENGE]
@@ -175,9 +180,9 @@ class McpDoor:
         request = verbs.arguments(verb, params.arguments or {}, verb.tool)
         trace = beside.trace(meta.get(TRACE)) or visit.caller.trace
         call = verb.call(self._broker, msgspec.structs.replace(visit.caller, trace=trace), request, key)
-        if verb.waits and request.wait_seconds:
-            return await while_here(visit.receive, call)
-        return await call
+        answer = await (while_here(visit.receive, call) if verb.waits and request.wait_seconds else call)
+        visit.taken = answer.taken
+        return answer
 
 
 def _visit(context: Context) -> Visit:

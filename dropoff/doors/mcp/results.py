@@ -11,14 +11,13 @@ from typing import Any, Final
 import mcp_types as types
 import msgspec
 
-from dropoff.doors.answers import Answer, Content
+from dropoff.doors import answers
+from dropoff.doors.answers import REFUSED, Answer, Content
 from dropoff.doors.verbs import AgentVerb
 from dropoff.errors import DropoffError
 
 RECEIPT: Final = "dropoff/receipt"
 LONG_CHARS: Final = 24_000  # about where clients begin to cut a result
-
-REFUSED: Final = "refused"
 
 
 def output_schema(verb: AgentVerb) -> dict[str, Any]:
@@ -40,8 +39,9 @@ def answered(answer: Answer) -> types.CallToolResult:
 
 
 def refused(error: DropoffError) -> types.CallToolResult:
-    content = {"status": REFUSED, "error": msgspec.to_builtins(error.record())}
-    return types.CallToolResult(content=[_text(error.sentence())], structured_content=content, is_error=True)
+    return types.CallToolResult(
+        content=[_text(error.sentence())], structured_content=answers.refused(error), is_error=True
+    )
 
 
 def _sized(content: Content) -> Content:
