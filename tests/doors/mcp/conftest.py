@@ -57,9 +57,9 @@ class Desk:
         self.operator = await self.callers.of(f"Bearer {bearer}")
         await self.queue("research", BRIEF)
 
-    async def queue(self, name: str, schema: dict[str, Any]) -> None:
+    async def queue(self, name: str, schema: dict[str, Any], **settings: Any) -> None:
         await self.operations.push_schema(self.operator, name, schema)
-        await self.operations.add_queue(self.operator, NewQueue(name=name, schema=name))
+        await self.operations.add_queue(self.operator, NewQueue(name=name, schema=name, **settings))
 
     async def agent(self, name: str, *grants: str) -> Agent:
         made = await self.operations.add_agent(self.operator, name, grants)

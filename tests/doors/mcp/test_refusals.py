@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from dropoff import errors
 from dropoff.core.handoff import AgentName, HandoffId
 from tests.doors.mcp.conftest import NOTES, Desk
 from tests.doors.mcp.wire import Agent, Told, Wire
@@ -116,6 +117,88 @@ async def test_a_second_result_does_not_replace_the_first(wire: Open, look: Look
         assert await line.call("complete_handoff", lease_id=lease_id, result={"answer": 1}) == first
     call = line.call("complete_handoff", lease_id=lease_id, result={"answer": 2})
     assert "with a different result" in (await refused(look, call, "already_settled")).text
+
+
+# ---- what is sent on, held, paused ----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+async def worker(desk: Desk) -> Agent:
+    await desk.queue("drafts", NOTES)
+    return await desk.agent("worker", "pick:research", "drop:drafts")
+
+
+async def test_a_wrong_next_leaves_the_lease_and_says_until_when(
+    wire: Open, look: Look, clock: Clock, scout: Agent, worker: Agent
+) -> None:
+    """Neither happens; the model hears all that is wrong, and that it may mend it."""
+    await wire(scout).drop()
+    line = wire(worker)
+    lease_id = await line.pick()
+    ends = errors.clock(clock.now_ms + LEASE_MS)
+
+    call = line.call("complete_handoff", lease_id=lease_id, next={"payload": {"txt": "owls"}})
+    told = await refused(look, call, "next_invalid")
+    assert told.text == (
+        "Next rejected by schema drafts@1: 1 problem. Nothing was stored. "
+        f"The lease is still yours until {ends}.\n- next.payload.text: missing (required)\n"
+        "Fix this and call complete_handoff again."
+    )
+    call = line.call("complete_handoff", lease_id=lease_id, next={"payload": '{"text": "owls"}'})
+    assert "- next.payload: is a string of JSON." in (await refused(look, call, "arguments_invalid")).text
+    done = await line.call("complete_handoff", lease_id=lease_id, next={"payload": {"text": "owls"}})
+    assert done.content["next_handoff_id"].startswith("drafts-")
+
+
+@pytest.mark.parametrize("why", ["queue_draining", "queue_full", "not_allowed"])
+async def test_where_next_cannot_go_the_lease_is_still_the_holders(
+    why: str, wire: Open, desk: Desk, look: Look, scout: Agent, worker: Agent
+) -> None:
+    """The model must not think that its work is completed."""
+    await wire(scout).drop()
+    line = wire(worker)
+    lease_id = await line.pick()
+    onward: dict[str, Any] = {"queue": "drafts", "payload": {"text": "owls"}}
+    if why == "queue_draining":
+        await desk.operations.set_queue(desk.operator, "drafts", "draining", "moving")
+    elif why == "queue_full":
+        await desk.operations.edit_queue(desk.operator, "drafts", {"max_waiting": 1})
+        assert not (await line.call("drop_off", payload=onward["payload"])).is_error
+    else:
+        onward = {"queue": "research", "payload": BRIEF}
+
+    call = line.call("complete_handoff", lease_id=lease_id, next=onward)
+    told = await refused(look, call, why)
+    assert ("the lease is still yours" in told.text) == (why != "not_allowed")
+    assert (await line.call("complete_handoff", lease_id=lease_id)).content["status"] == "completed"
+
+
+async def test_a_draining_queue_takes_nothing_and_a_paused_one_gives_nothing(
+    wire: Open, desk: Desk, look: Look, scout: Agent, writer: Agent
+) -> None:
+    """Each is said as what it is: a refusal to who brings work, and no refusal to who looks for some."""
+    await desk.operations.set_queue(desk.operator, "research", "draining", "moving")
+    told = await refused(look, wire(scout).call("drop_off", payload=BRIEF), "queue_draining")
+    assert told.text == (
+        "Queue 'research' takes no new work (\"moving\"). Nothing was stored. Do not retry in this run; report it."
+    )
+    await desk.operations.set_queue(desk.operator, "research", "paused")
+    await wire(scout).drop()
+    async with look.nothing_changes():
+        nothing = await wire(writer).call("pick_up", wait_seconds=0)
+    assert (nothing.content["status"], nothing.content["paused"]) == ("nothing_to_pick_up", True)
+    assert nothing.content["hint"].startswith("An operator has paused this work.")
+
+
+async def test_what_wants_approval_is_said_to_be_held(wire: Open, desk: Desk) -> None:
+    """It is stored, and is not to be sent again; nobody gets it before a person has approved it."""
+    await desk.queue("review", NOTES, approval=True)
+    line = wire(await desk.agent("both", "drop:review", "pick:review"))
+    held = await line.call("drop_off", payload={"text": "owls"})
+    assert (held.content["status"], "warning" in held.content) == ("held", False)
+    assert "approve" in held.content["hint"]
+    assert (await line.call("check_handoff", handoff_id=held.content["handoff_id"])).content["state"] == "held"
+    assert (await line.call("pick_up", wait_seconds=0)).content["status"] == "nothing_to_pick_up"
 
 
 # ---- grants -------------------------------------------------------------------------------------------------------

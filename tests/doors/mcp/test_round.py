@@ -11,11 +11,17 @@ from mcp.client.streamable_http import streamable_http_client
 from mcp_types import TextContent
 from mcp_types.version import KNOWN_PROTOCOL_VERSIONS
 
-from tests.doors.mcp.conftest import Desk
+from tests.doors.mcp.conftest import NOTES, Desk
 from tests.doors.mcp.wire import Agent, Wire
 
 BRIEF = {"topic": "heat pumps", "audience": "exec"}
 FOUND = {"answer": "they pay off", "sources": 3}
+
+
+@pytest.fixture
+async def writer(desk: Desk) -> Agent:
+    await desk.queue("drafts", NOTES)
+    return await desk.agent("writer", "pick:research", "drop:drafts")
 
 
 class Call(Protocol):
@@ -23,7 +29,7 @@ class Call(Protocol):
 
 
 async def hand_over(scout: Call, writer: Call) -> dict[str, Any]:
-    """One handoff from drop_off to its result, told by both sides; what the sender reads at the end."""
+    """One handoff from drop_off to its result, and what the result sends on; what the sender reads at the end."""
     sent = await scout("drop_off", payload=BRIEF, note="by Friday")
     assert (sent["status"], sent["queue"], sent["ahead_of_it"]) == ("dropped_off", "research", 0)
 
@@ -36,8 +42,12 @@ async def hand_over(scout: Call, writer: Call) -> dict[str, Any]:
     assert (extended["status"], extended["withdrawal_asked"]) == ("extended", False)
     assert (await scout("check_handoff", handoff_id=sent["handoff_id"]))["progress"] == "reading"
 
-    done = await writer("complete_handoff", lease_id=picked["lease_id"], result=FOUND)
-    assert done == {"status": "completed", "handoff_id": sent["handoff_id"]}
+    onward = {"queue": "drafts", "payload": {"text": "they pay off"}, "note": "check it"}
+    done = await writer("complete_handoff", lease_id=picked["lease_id"], result=FOUND, next=onward)
+    assert done == {"status": "completed", "handoff_id": sent["handoff_id"], "next_handoff_id": done["next_handoff_id"]}
+    assert (await writer("check_handoff", handoff_id=done["next_handoff_id"]))["state"] == "waiting"
+    nothing = await writer("pick_up", wait_seconds=0)
+    assert (nothing["status"], "paused" in nothing) == ("nothing_to_pick_up", False)
     return await scout("check_handoff", handoff_id=sent["handoff_id"])
 
 
