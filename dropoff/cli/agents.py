@@ -12,6 +12,7 @@ from urllib.parse import quote
 import click
 
 from dropoff.cli import bearers
+from dropoff.cli.freezing import say_goes_on, say_stands_still
 from dropoff.cli.remote import Answer
 from dropoff.cli.session import Group, Session, pass_session
 from dropoff.cli.shown import Column
@@ -117,6 +118,33 @@ def revoke(session: Session, name: str, reason: str) -> None:
     if not session.shown.for_people:
         session.shown.data(changed)
     session.shown.say(f"Agent '{name}' is revoked. In force now, for its very next call.")
+
+
+@agent.command()
+@click.argument("name")
+@click.option("--reason", default="", help="Why; agent show and the ledger show it.")
+@pass_session
+def freeze(session: Session, name: str, reason: str) -> None:
+    """Stop an agent, from its very next call on, until it is thawed. What it holds, it keeps."""
+    changed = session.broker.post(f"{_of(name)}/freeze", {"reason": reason})
+    if not session.shown.for_people:
+        session.shown.data(changed)
+    session.shown.say(f"Agent '{name}' is frozen: it drops off, picks up and finishes nothing. In force now.")
+    say_stands_still(session, len(session.broker.get(_of(name))["holds"]))
+    session.shown.say(f"Next  dropoff agent thaw {name}")
+
+
+@agent.command()
+@click.argument("name")
+@click.option("--reason", default="", help="Why; it stands in the ledger.")
+@pass_session
+def thaw(session: Session, name: str, reason: str) -> None:
+    """Let a frozen agent go on. What it holds, it has for one whole lease time from now."""
+    changed = session.broker.post(f"{_of(name)}/thaw", {"reason": reason})
+    if not session.shown.for_people:
+        session.shown.data(changed)
+    session.shown.say(f"Agent '{name}' may go on. In force now.")
+    say_goes_on(session, len(session.broker.get(_of(name))["holds"]))
 
 
 def _of(name: str) -> str:

@@ -1,15 +1,16 @@
-"""`dropoff handoff`: looking at what was dropped off. Looking changes nothing."""
+"""`dropoff handoff`: looking at what was dropped off. Looking changes nothing; what does stands in `handoff_acts`."""
 
 from typing import Any, Final
 from urllib.parse import quote
 
 import click
 
+from dropoff.cli import handoff_acts
 from dropoff.cli.remote import Answer
 from dropoff.cli.session import Group, Session, pass_session
 from dropoff.cli.shown import Column, as_json
 from dropoff.cli.times import iso
-from dropoff.core.lifecycle import ABSENT, STATES
+from dropoff.core.lifecycle import ABSENT, HELD, STATES
 
 STATES_SHOWN: Final = [state for state in STATES if state != ABSENT]
 
@@ -60,6 +61,8 @@ def show(session: Session, handoff_id: str) -> None:
     if entries:
         shown.text("\nledger")
         shown.table(LEDGER_COLUMNS, map(entry_cells, entries))
+    if found["state"] == HELD:
+        shown.say(f"Next  dropoff handoff approve {handoff_id}      dropoff handoff deny {handoff_id} --reason …")
 
 
 LEDGER_COLUMNS = [
@@ -94,3 +97,13 @@ def _cells(one: Answer) -> list[str]:
         one.get("dropped_off_at", ""),
         one.get("note", ""),
     ]
+
+
+for act in (
+    handoff_acts.withdraw,
+    handoff_acts.release,
+    handoff_acts.approve,
+    handoff_acts.deny,
+    handoff_acts.resubmit,
+):
+    handoff.add_command(act)

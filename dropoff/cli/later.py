@@ -11,8 +11,6 @@ from typing import Any, Final
 import click
 
 _BEARER: Final = "until then an agent proves itself by a bearer: dropoff agent add NAME --grant …"
-_REVOKE: Final = "until then an agent is stopped for good by: dropoff agent revoke NAME"
-_QUEUE: Final = "until then a queue stays as it was made, and open"
 _HANDOFF: Final = "until then see: dropoff handoff show ID"
 _LEDGER: Final = "until then read the entries with: dropoff ledger tail"
 _ACCESS: Final = "until then an operator grants by: dropoff agent grant NAME GRANT"
@@ -20,32 +18,18 @@ _SCHEMA: Final = "until then a schema is judged when it is registered: dropoff s
 
 COMMANDS: Final[dict[str, str]] = {
     "access": _ACCESS,
-    "agent freeze": _REVOKE,
     "agent keygen": _BEARER,
     "agent rotate": "until then make an agent with another name, and revoke this one",
-    "agent thaw": "until then nothing can be frozen",
     "bench": "until then time `dropoff drop` and `dropoff pick` yourself",
-    "freeze": _REVOKE,
-    "handoff approve": _HANDOFF,
-    "handoff deny": _HANDOFF,
-    "handoff release": "until then a lease ends when its time is over",
-    "handoff resubmit": "until then drop the payload off again: dropoff drop QUEUE JSON",
     "handoff trace": _HANDOFF,
-    "handoff withdraw": "until then its sender takes it back by the tool withdraw_handoff",
     "ledger export": _LEDGER,
     "ledger head": _LEDGER,
     "ledger prove": _LEDGER,
     "ledger verify": _LEDGER,
     "mcp": "until then clients connect to /mcp over HTTP: dropoff agent add NAME prints how",
-    "queue drain": _QUEUE,
-    "queue edit": _QUEUE,
-    "queue pause": _QUEUE,
-    "queue resume": _QUEUE,
-    "queue rm": _QUEUE,
     "schema check": _SCHEMA,
     "schema diff": "until then compare what `dropoff schema show NAME@V` prints",
     "schema from-example": "until then write it by hand; dropoff init makes two to begin from",
-    "thaw": "until then nothing can be frozen",
 }
 
 OPTIONS: Final[dict[str, dict[str, str]]] = {
@@ -59,11 +43,8 @@ OPTIONS: Final[dict[str, dict[str, str]]] = {
     "handoff ls": {"--by": "until then list by queue and state: dropoff handoff ls --queue Q --state dead"},
     "queue add": {
         "--accepts": "until then a queue has one schema",
-        "--approval": "until then whatever fits the schema waits for a picker, not for a person",
-        "--expires": "until then handoffs wait as long as it takes",
         "--result-schema": "until then any object is a result",
     },
-    "queue ls": {"--watch": "until then: watch -n 2 dropoff -o table queue ls"},
 }
 
 TOML: Final[dict[str, dict[str, str]]] = {
@@ -74,15 +55,11 @@ TOML: Final[dict[str, dict[str, str]]] = {
     },
     "queues": {
         "accepts": "until then a queue has one schema",
-        "approval": "until then whatever fits the schema waits for a picker, not for a person",
         "durability": "until then each receipt says how durable it is",
-        "expires": "until then handoffs wait as long as it takes",
-        "limits": "until then a queue holds at most a million handoffs",
+        "limits": "until then a queue has one limit: max_waiting",
         "on_dead": "until then dead handoffs stay where they are",
         "partition": "until then every queue is in the one partition",
         "result_schema": "until then any object is a result",
-        "retention": "until then what ended is kept",
-        "state": _QUEUE,
     },
     "agents": {
         "issuer": _BEARER,

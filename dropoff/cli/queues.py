@@ -5,10 +5,12 @@ from urllib.parse import quote
 
 import click
 
+from dropoff.cli import freezing, queue_acts, queue_settings
 from dropoff.cli.remote import Answer
 from dropoff.cli.session import Group, Session, pass_session
 from dropoff.cli.shown import Column
-from dropoff.cli.times import DURATION, age, length
+from dropoff.cli.times import age
+from dropoff.cli.watching import Look, watch
 
 NONE_YET = "No queues that you may inspect. dropoff queue add NAME --schema SCHEMA, or dropoff init for a starter."
 
@@ -35,29 +37,38 @@ def queue() -> None:
 @queue.command()
 @click.argument("name")
 @click.option("--schema", required=True, metavar="NAME[@V]", help="What payloads must fit.")
-@click.option("--purpose", default=None, help="What it is for, in a sentence that agents read.")
-@click.option("--lease", type=DURATION, default=None, help="How long a picker holds work before others get it. [5m]")
-@click.option("--max-attempts", type=int, default=None, help="Failures before a handoff is dead. [5]")
-@click.option("--max-bytes", type=int, default=None, help="The largest payload. [262144]")
+@queue_settings.options
 @pass_session
-def add(session: Session, name: str, **settings: Any) -> None:
-    """Make a queue. The same again is the same queue; other settings are a conflict (exit code 5)."""
-    given = {key: value for key, value in settings.items() if value is not None}
-    if "lease" in given:
-        given["lease_seconds"] = given.pop("lease")
-    made = session.broker.post("/v1/queues", {"name": name, **given})
+def add(session: Session, name: str, schema: str, **settings: Any) -> None:
+    """Make a queue. The same again is the same queue; other settings are a conflict (exit code 5).
+
+    What is not said: a lease of 5m, 5 attempts, payloads up to 256 kB, a million waiting, no approval, nothing expires,
+    and what ended is kept for 30d.
+    """
+    made = session.broker.post("/v1/queues", {"name": name, "schema": schema, **queue_settings.said(settings)})
     if not session.shown.for_people:
         session.shown.data(made)
-    session.shown.say(f"Queue '{name}' is open for {made['schema']}.")
+    session.shown.say(f"Queue '{name}' is {made['state']} for {made['schema']}.")
     session.shown.say(f"Next  dropoff agent add NAME --grant drop:{name}      dropoff drop {name} JSON")
 
 
 @queue.command()
+@click.option("--watch", "watched", is_flag=True, help="Look again every 2 s, until Ctrl-C.")
 @pass_session
-def ls(session: Session) -> None:
+def ls(session: Session, watched: bool) -> None:
     """All queues in numbers."""
-    found = session.broker.get("/v1/queues")["queues"]
-    session.shown.many(found, COLUMNS, map(cells, found), NONE_YET)
+    if watched:
+        watch(session, lambda: _look(session), COLUMNS, cells, NONE_YET)
+        return
+    seen = _look(session)
+    session.shown.many(seen.queues, COLUMNS, map(cells, seen.queues), NONE_YET)
+    if seen.frozen:
+        session.shown.warn(seen.frozen)
+
+
+def _look(session: Session) -> Look:
+    found = session.broker.get("/v1/queues")
+    return Look(found["queues"], freezing.sentence(found["frozen_reason"]) if found["frozen"] else "")
 
 
 @queue.command()
@@ -66,28 +77,33 @@ def ls(session: Session) -> None:
 def show(session: Session, name: str) -> None:
     """One queue: settings and numbers."""
     found = session.broker.get(f"/v1/queues/{quote(name, safe='')}")
-    waiting = f"{found['waiting']:,}" + (f", the oldest for {age(found['oldest_seconds'])}" if found["waiting"] else "")
-    session.shown.one(
-        found,
-        {
-            "queue": found["name"],
-            "purpose": found.get("purpose", ""),
-            "state": found.get("state", "open"),
-            "schema": found["schema"],
-            "lease": length(found["lease_seconds"]),
-            "max attempts": str(found["max_attempts"]),
-            "max bytes": f"{found['max_bytes']:,}",
-            "waiting": waiting,
-            "scheduled": f"{found['scheduled']:,}",
-            "leased": f"{found['leased']:,}",
-            "dead": f"{found['dead']:,}",
-            "ended": f"{found['ended']:,}",
-            "pickers": f"{found['pickers']:,} in the last 5 minutes",
-            "per minute": f"{found['in_per_minute']:.1f} in, {found['out_per_minute']:.1f} out",
-        },
-    )
+    everyone = session.broker.get("/v1/freeze")
+    session.shown.one(found, _facts(found))
     if nobody(found):
         session.shown.say(f"! {nobody(found)}", fg="yellow")
+    if found["held"]:
+        session.shown.say(f"Next  dropoff handoff ls --queue {name} --state held      dropoff handoff approve ID")
+    if everyone["standing"] == "frozen":
+        session.shown.warn(freezing.sentence(everyone["reason"]))
+
+
+def _facts(found: Answer) -> dict[str, str]:
+    waiting = f"{found['waiting']:,}" + (f", the oldest for {age(found['oldest_seconds'])}" if found["waiting"] else "")
+    settings = {queue_settings.label(name): queue_settings.shown(name, found) for name in queue_settings.SHOWN}
+    return {
+        "queue": found["name"],
+        "state": f"{found['state']} {quoted(found['reason'])}".rstrip(),
+        "schema": found["schema"],
+        **settings,
+        "held": f"{found['held']:,}",
+        "scheduled": f"{found['scheduled']:,}",
+        "waiting": waiting,
+        "leased": f"{found['leased']:,}",
+        "dead": f"{found['dead']:,}",
+        "ended": f"{found['ended']:,}",
+        "pickers": f"{found['pickers']:,} in the last 5 minutes",
+        "per minute": f"{found['in_per_minute']:.1f} in, {found['out_per_minute']:.1f} out",
+    }
 
 
 def cells(queue: Answer) -> list[str]:
@@ -101,11 +117,26 @@ def cells(queue: Answer) -> list[str]:
         f"{queue['out_per_minute']:.1f}",
         str(queue["pickers"]),
         queue["schema"],
-        queue.get("state", "open"),
-        f"! {nobody(queue)}" if nobody(queue) else "",
+        queue["state"],
+        _remarks(queue),
     ]
+
+
+def _remarks(queue: Answer) -> str:
+    """Why it is not open, and what needs a person."""
+    held = f"{queue['held']:,} held for approval" if queue["held"] else ""
+    urgent = [words for words in (held, nobody(queue)) if words]
+    return ("! " if urgent else "") + "; ".join(filter(None, [*urgent, quoted(queue["reason"])]))
+
+
+def quoted(reason: str) -> str:
+    return f'"{reason}"' if reason else ""
 
 
 def nobody(queue: Answer) -> str:
     """What a person should know first about a queue: work waits, and no one comes for it."""
     return "nobody is picking up" if queue["waiting"] and not queue["pickers"] else ""
+
+
+for act in (queue_acts.edit, queue_acts.pause, queue_acts.resume, queue_acts.drain, queue_acts.rm):
+    queue.add_command(act)

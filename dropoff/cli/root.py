@@ -13,7 +13,21 @@ from typing import Any, Final, NoReturn
 import click
 
 import dropoff
-from dropoff.cli import agents, apply, config, doctor, first, handoffs, ledger, queues, schemas, serving, starter, work
+from dropoff.cli import (
+    agents,
+    apply,
+    config,
+    doctor,
+    first,
+    freezing,
+    handoffs,
+    ledger,
+    queues,
+    schemas,
+    serving,
+    starter,
+    work,
+)
 from dropoff.cli.session import Group, Session
 from dropoff.cli.shown import harmless
 from dropoff.errors import DropoffError
@@ -113,6 +127,8 @@ for command in (
     agents.agent,
     handoffs.handoff,
     ledger.ledger,
+    freezing.freeze,
+    freezing.thaw,
     config.config,
     doctor.doctor,
 ):

@@ -7,10 +7,16 @@ which any parser reads back as they were.
 
 import re
 import sys
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Final, Literal, NamedTuple
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 import click
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
 
 Format = Literal["table", "json", "jsonl"]
 Row = Mapping[str, Any]
@@ -37,6 +43,10 @@ def harmless(text: str) -> str:
 def in_one_line(text: str) -> str:
     """For cells and labelled facts: a line of somebody's note must not pass for a line of ours."""
     return " ".join(harmless(text).split())
+
+
+def counted(number: int, what: str) -> str:
+    return f"{number:,} {what}" if number == 1 else f"{number:,} {what}s"
 
 
 def as_json(value: Any, indent: int = 2) -> str:
@@ -72,6 +82,10 @@ class Shown:
         """What must be heard even with -q."""
         self._word(f"! {text}", fg="yellow")
 
+    def show_beside(self, text: str) -> None:
+        """What somebody must have read before answering a question; it is no data, and -q does not hide it."""
+        self._word(text)
+
     def _word(self, text: str, **style: Any) -> None:
         text = harmless(text)
         click.echo(click.style(text, **style) if style and self.color else text, err=True)
@@ -106,27 +120,38 @@ class Shown:
             self.say(empty)
 
     def table(self, columns: Sequence[Column], rows: Iterable[Sequence[str]]) -> None:
-        from rich.console import Console
-        from rich.table import Table
-        from rich.text import Text
-
-        table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-        for column in columns:
-            justify = "right" if column.right else "left"
-            table.add_column(column.title, justify=justify, overflow="fold", no_wrap=column.whole)
-        for row in rows:
-            # Text, not markup: a note that says [red] is a note that says [red].
-            table.add_row(*(Text(in_one_line(cell), style="yellow" if cell.startswith("! ") else "") for cell in row))
-        console = Console(
-            file=sys.stdout,
-            no_color=not self.color,
-            highlight=False,
-            width=None if sys.stdout.isatty() else WIDTH_IN_A_PIPE,
-        )
+        console = self._console()
         with console.capture() as drawn:
-            console.print(table)
+            console.print(_drawn(columns, rows))
         for line in drawn.get().splitlines():
             click.echo(line.rstrip(), color=self.color and sys.stdout.isatty())
+
+    @contextmanager
+    def live(self) -> Generator["ShowLive"]:
+        """Give the function that shows a table and lines above it, each over the last; in a pipe each below."""
+        if not sys.stdout.isatty():
+            yield self._show_next
+            return
+        from rich.console import Group
+        from rich.live import Live
+
+        with Live(console=self._console(), auto_refresh=False, vertical_overflow="visible") as screen:
+
+            def show(columns: Sequence[Column], rows: Iterable[Sequence[str]], words: Sequence[str]) -> None:
+                screen.update(Group(*map(_cell, words), _drawn(columns, rows)), refresh=True)
+
+            yield show
+
+    def _show_next(self, columns: Sequence[Column], rows: Iterable[Sequence[str]], words: Sequence[str]) -> None:
+        for word in words:
+            self.text(in_one_line(word))
+        self.table(columns, rows)
+
+    def _console(self) -> "Console":
+        from rich.console import Console
+
+        width = None if sys.stdout.isatty() else WIDTH_IN_A_PIPE
+        return Console(file=sys.stdout, no_color=not self.color, highlight=False, width=width)
 
     def one(self, item: Row, labels: Mapping[str, str]) -> None:
         """One thing: JSON, or a line for each fact there is."""
@@ -137,3 +162,25 @@ class Shown:
         for label, value in labels.items():
             if value:
                 self.text(f"{label:<{width}}  {in_one_line(value)}")
+
+
+ShowLive = Callable[[Sequence[Column], Iterable[Sequence[str]], Sequence[str]], None]
+
+
+def _drawn(columns: Sequence[Column], rows: Iterable[Sequence[str]]) -> "Table":
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    for column in columns:
+        justify = "right" if column.right else "left"
+        table.add_column(column.title, justify=justify, overflow="fold", no_wrap=column.whole)
+    for row in rows:
+        table.add_row(*map(_cell, row))
+    return table
+
+
+def _cell(text: str) -> "Text":
+    """Text, not markup: a note that says [red] is a note that says [red]."""
+    from rich.text import Text
+
+    return Text(in_one_line(text), style="yellow" if text.startswith("! ") else "")

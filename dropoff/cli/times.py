@@ -54,4 +54,12 @@ class Duration(click.ParamType[int]):
         return found
 
 
+class DurationOrNever(Duration):
+    """A duration, or `never`, which the broker writes as 0."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        return 0 if value == "never" else super().convert(value, param, ctx)
+
+
 DURATION = Duration()
+DURATION_OR_NEVER = DurationOrNever()

@@ -46,8 +46,9 @@ def pick(session: Session, queue: str, wait: int) -> int:
     it back with `dropoff back`.
     """
     answer = _waited_for(session, queue, wait)
-    if answer is None:
-        session.shown.say(f"Nothing to pick up from '{queue}'.")
+    if answer["status"] != "picked_up":
+        paused = f" It is paused: dropoff queue resume {queue}" if answer.get("paused") else ""
+        session.shown.say(f"Nothing to pick up from '{queue}'.{paused}")
         return NOTHING_TO_PICK_UP
     if session.shown.for_people:
         _say_picked(session, answer)
@@ -91,29 +92,34 @@ def back(session: Session, lease: str, outcome: str, reason: str, delay: int | N
     _done(session, answer, f"Handed back {answer['handoff_id']}: {answer.get('state', outcome)}.")
 
 
-def _waited_for(session: Session, queue: str, wait: int) -> Answer | None:
-    """The work, or None; waits longer than one call may by asking again."""
+def _waited_for(session: Session, queue: str, wait: int) -> Answer:
+    """The work, or the last word that there is none; waits longer than one call may by asking again."""
     end = time.monotonic() + wait
     while True:
         left = max(0, round(end - time.monotonic()))
         asked = min(left, limits.WAIT_S_MAX)
         answer = session.broker.call("pick_up", {"queue": queue, "wait_seconds": asked})
-        if answer["status"] == "picked_up":
+        if answer["status"] == "picked_up" or left <= asked:
             return answer
-        if left <= asked:
-            return None
 
 
 def _say_dropped(session: Session, answer: Answer) -> None:
     shown = session.shown
     if shown.for_people:
         shown.text(answer["handoff_id"])
-        when = "Scheduled for" if answer.get("scheduled") else f"{answer.get('ahead_of_it', 0)} ahead of it in"
-        shown.say(f"{when} '{answer['queue']}'.")
+        shown.say(f"{_where(answer)} '{answer['queue']}'.")
+        if answer["status"] == "held":
+            shown.say(f"Next  somebody else says: dropoff handoff approve {answer['handoff_id']}")
     else:
         shown.data(answer)
     if "warning" in answer:
         shown.say(f"! {answer['warning']}", fg="yellow")
+
+
+def _where(answer: Answer) -> str:
+    if answer["status"] == "held":
+        return "Held until somebody approves it for"
+    return "Scheduled for" if answer.get("scheduled") else f"{answer.get('ahead_of_it', 0)} ahead of it in"
 
 
 def _say_picked(session: Session, answer: Answer) -> None:

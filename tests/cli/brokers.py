@@ -2,6 +2,8 @@
 
 import json
 import os
+import pty
+import select
 import selectors
 import signal
 import subprocess
@@ -18,6 +20,12 @@ from dropoff.cli.root import cli
 
 WAIT_S = 60.0  # on a machine that is busy with other tests an agent takes 20 s to import
 DROPOFF = [sys.executable, "-c", "from dropoff.cli import main; main()"]
+ON_ITS_TERMINAL = """
+import fcntl, termios
+fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+from dropoff.cli import main
+main()
+"""
 
 
 class Heard(NamedTuple):
@@ -95,6 +103,57 @@ class Up:
         return sorted(alive)
 
 
+class Terminal:
+    """A command on a terminal of its own, and somebody who reads and types there."""
+
+    def __init__(self, *args: str) -> None:
+        self.shown = ""
+        self._ours, theirs = pty.openpty()
+        env = clean_environment() | {"TERM": "xterm-256color", "COLUMNS": "160", "LINES": "50"}
+        # A session whose terminal this is, so that Ctrl-C typed there is what it is elsewhere.
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", ON_ITS_TERMINAL, *args],
+            stdin=theirs, stdout=theirs, stderr=theirs, env=env, start_new_session=True,
+        )  # fmt: skip
+        os.close(theirs)
+
+    def read_until(self, text: str) -> str:
+        """All that was shown since the last time, up to this text."""
+        heard = b""
+        while text.encode() not in heard:
+            more = self._more(f"waited {WAIT_S:.0f} s for {text!r} on the terminal, and read {heard!r}")
+            assert more, f"it ended before it showed {text!r}: {heard!r}"
+            heard += more
+        self.shown += heard.decode()
+        return heard.decode()
+
+    def type(self, text: str) -> None:
+        os.write(self._ours, text.encode())
+
+    def end(self) -> int:
+        """Read all that is still shown; its exit code."""
+        heard = b""
+        while more := self._more(f"waited {WAIT_S:.0f} s for its end, and read {heard!r}"):
+            heard += more
+        self.shown += heard.decode()
+        return self.process.wait(WAIT_S)
+
+    def close(self) -> None:
+        os.close(self._ours)
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait(WAIT_S)
+
+    def _more(self, waited: str) -> bytes:
+        """What is shown next; nothing at the end."""
+        if not select.select([self._ours], [], [], WAIT_S)[0]:
+            pytest.fail(waited)
+        try:
+            return os.read(self._ours, 65_536)
+        except OSError:  # how Linux says that the other side is closed
+            return b""
+
+
 def ask(*args: str, stdin: str = "", credential: str | Path = "") -> Heard:
     """A command in this process, without a terminal. A credential is given as a script would: by the environment."""
     from click.testing import CliRunner
@@ -118,6 +177,13 @@ def run(*args: str, env: dict[str, str] | None = None, cwd: Path | None = None) 
         env=clean_environment() | (env or {}),
     )
     return Heard(ended.returncode, ended.stdout, ended.stderr)
+
+
+def line_of(process: "subprocess.Popen[str]") -> str:
+    """The next line that a command writes while it goes on."""
+    assert process.stdout is not None
+    assert select.select([process.stdout], [], [], WAIT_S)[0], f"waited {WAIT_S:.0f} s for a line"
+    return process.stdout.readline()
 
 
 def clean_environment() -> dict[str, str]:

@@ -1,9 +1,6 @@
 """Every command against a real broker: what scripts read on stdout, what people read on stderr, and the exit codes."""
 
 import json
-import os
-import pty
-import select
 import signal
 import stat
 import subprocess
@@ -11,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.brokers import DROPOFF, WAIT_S, Heard, Up, ask, clean_environment, run, until
+from tests.cli.brokers import DROPOFF, WAIT_S, Heard, Terminal, Up, ask, clean_environment, line_of, run, until
 
 BRIEF = {"topic": "heat pumps", "audience": "exec"}
 
@@ -254,12 +251,6 @@ def test_following_the_ledger_shows_each_new_entry_until_ctrl_c(broker: Up, queu
     assert (following.returncode, err) == (0, "")
 
 
-def line_of(process: "subprocess.Popen[str]") -> str:
-    assert process.stdout is not None
-    assert select.select([process.stdout], [], [], WAIT_S)[0], "waited for a line of the ledger"
-    return process.stdout.readline()
-
-
 def test_data_is_json_where_no_terminal_is_and_a_table_where_one_is(broker: Up, queue: str):
     where = ["--url", broker.url, "--data", str(broker.data)]
     piped = run("queue", "ls", *where)
@@ -274,19 +265,10 @@ def test_data_is_json_where_no_terminal_is_and_a_table_where_one_is(broker: Up, 
 
 
 def on_a_terminal(*args: str) -> str:
-    ours, theirs = pty.openpty()
-    env = clean_environment() | {"TERM": "xterm-256color", "COLUMNS": "160"}
-    process = subprocess.Popen([*DROPOFF, *args], stdout=theirs, stderr=theirs, stdin=subprocess.DEVNULL, env=env)
-    os.close(theirs)
-    heard = b""
-    while select.select([ours], [], [], WAIT_S)[0]:
-        try:
-            heard += os.read(ours, 65_536)
-        except OSError:  # how Linux says that the other side is closed
-            break
-    os.close(ours)
-    assert process.wait(WAIT_S) == 0
-    return heard.decode()
+    terminal = Terminal(*args)
+    assert terminal.end() == 0
+    terminal.close()
+    return terminal.shown
 
 
 def test_empty_answers_say_what_to_do_next(broker: Up, queue: str):

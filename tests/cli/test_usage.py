@@ -91,7 +91,8 @@ def test_the_shell_completes_commands_and_hides_what_comes_later():
     env = {"_DROPOFF_COMPLETE": "bash_complete", "COMP_WORDS": "dropoff queue ", "COMP_CWORD": "2"}
     heard = run(env=env)
     assert heard.code == 0
-    assert heard.out.split() == ["plain,add", "plain,ls", "plain,show"]
+    words = ["add", "ls", "show", "edit", "pause", "resume", "drain", "rm"]
+    assert heard.out.split() == [f"plain,{word}" for word in words]
 
 
 @pytest.mark.parametrize(

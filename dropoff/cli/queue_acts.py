@@ -1,0 +1,113 @@
+"""What operators do to a queue that is there: pause, resume, drain, edit, rm. Each says what it means for the work."""
+
+from typing import Any, Final
+from urllib.parse import quote
+
+import click
+
+from dropoff.cli import asking, queue_settings
+from dropoff.cli.remote import Answer
+from dropoff.cli.session import Command, Session, pass_session
+from dropoff.cli.shown import counted
+from dropoff.errors import QueueNotEmpty
+
+REMOVE_S: Final = 900.0  # each ended handoff is erased by a step of its own: a million take minutes
+
+WITHOUT_YES: Final = "What has ended in the queue is forgotten with it. In a script say that you mean it: --yes"
+
+
+@click.command(cls=Command)
+@click.argument("name")
+@click.option("--reason", default="", help="Why; queue ls and the ledger show it.")
+@pass_session
+def pause(session: Session, name: str, reason: str) -> None:
+    """Give nothing out. Work still comes in, and what is held may be finished."""
+    queue = _set(session, name, "pause", {"reason": reason})
+    session.shown.say(f"Queue '{name}' is paused: work comes in, none goes out. In force now.")
+    _say_what_is_in(session, queue)
+    session.shown.say(f"Next  dropoff queue resume {name}")
+
+
+@click.command(cls=Command)
+@click.argument("name")
+@pass_session
+def resume(session: Session, name: str) -> None:
+    """Open a queue that is paused or draining."""
+    queue = _set(session, name, "resume", {})
+    session.shown.say(f"Queue '{name}' is open: work comes in and goes out. In force now.")
+    _say_what_is_in(session, queue)
+
+
+@click.command(cls=Command)
+@click.argument("name")
+@click.option("--reason", default="", help="Why; agents that are refused read it.")
+@pass_session
+def drain(session: Session, name: str, reason: str) -> None:
+    """Take nothing in. What is there still goes out, until the queue is empty."""
+    queue = _set(session, name, "drain", {"reason": reason})
+    session.shown.say(f"Queue '{name}' is draining: work goes out, none comes in. In force now.")
+    _say_what_is_in(session, queue)
+    session.shown.say(f"Next  dropoff queue resume {name}      dropoff queue rm {name}")
+
+
+@click.command(cls=Command)
+@click.argument("name")
+@queue_settings.options
+@pass_session
+def edit(session: Session, name: str, **settings: Any) -> None:
+    """Change settings of a queue; those that are not named stay, and so does the schema."""
+    changes = queue_settings.said(settings)
+    if not changes:
+        raise click.UsageError("Say what to change, for instance: --lease 10m. See: dropoff queue edit --help")
+    before = session.broker.get(_at(name))
+    after = session.broker.post(f"{_at(name)}/edit", changes)
+    if not session.shown.for_people:
+        session.shown.data(after)
+    differences = queue_settings.differences(before, after)
+    if differences:
+        session.shown.say(f"Queue '{name}' is changed: {', '.join(differences)}. In force now.")
+    else:
+        session.shown.say(f"Queue '{name}' is as you say already. Nothing was changed.")
+
+
+@click.command(cls=Command)
+@click.argument("name")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@pass_session
+def rm(session: Session, name: str, yes: bool) -> None:
+    """Remove an empty queue. What has ended in it is forgotten; its entries in the ledger stay."""
+    if not yes:
+        asking.require_person(WITHOUT_YES)
+        _ask(session, session.broker.get(_at(name)))
+    removed = session.broker.post(f"{_at(name)}/remove", {}, answer_s=REMOVE_S)
+    if not session.shown.for_people:
+        session.shown.data(removed)
+    session.shown.say(f"Queue '{name}' is removed; {_ended(removed['erased'])} forgotten.")
+
+
+def _ask(session: Session, queue: Answer) -> None:
+    """Only what the broker would do: what is left in the queue refuses it before anybody is asked."""
+    left = sum(queue[state] for state in ("waiting", "scheduled", "held", "leased"))
+    if left:
+        raise QueueNotEmpty(queue=queue["name"], left=left)
+    about = f"Queue '{queue['name']}' is empty; {_ended(queue['ended'])} forgotten with it, for good."
+    asking.require_yes(session, about, "Remove it?")
+
+
+def _ended(count: int) -> str:
+    return f"{counted(count, 'ended handoff')} {'is' if count == 1 else 'are'}"
+
+
+def _set(session: Session, name: str, act: str, body: Answer) -> Answer:
+    queue = session.broker.post(f"{_at(name)}/{act}", body)
+    if not session.shown.for_people:
+        session.shown.data(queue)
+    return queue
+
+
+def _say_what_is_in(session: Session, queue: Answer) -> None:
+    session.shown.say(f"{queue['waiting']:,} waiting, {queue['leased']:,} leased, {queue['held']:,} held for approval.")
+
+
+def _at(name: str) -> str:
+    return f"/v1/queues/{quote(name, safe='')}"

@@ -1,0 +1,83 @@
+"""The settings of a queue as people say them and read them: one table for flags, `queue show`, and dropoff.toml.
+
+The names are the broker's own (`operations.NewQueue`), so what a flag says is what is sent, and what is sent is what a
+queue shows afterwards.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+import click
+
+from dropoff.cli.times import DURATION, DURATION_OR_NEVER, length
+
+
+def _length_or_never(seconds: int) -> str:
+    return length(seconds) if seconds else "never"
+
+
+SHOWN: Final[dict[str, Callable[[Any], str]]] = {
+    "purpose": lambda purpose: f"'{purpose}'" if purpose else "none",
+    "lease_seconds": length,
+    "max_attempts": str,
+    "max_bytes": "{:,}".format,
+    "max_waiting": "{:,}".format,
+    "approval": lambda approval: "by a person" if approval else "none",
+    "expires_seconds": _length_or_never,
+    "retention_seconds": length,
+}
+
+OPTIONS: Final = (
+    click.option("--purpose", default=None, help="What it is for, in a sentence that agents read."),
+    click.option(
+        "--lease",
+        "lease_seconds",
+        type=DURATION,
+        default=None,
+        help="How long a picker holds work before others get it.",
+    ),
+    click.option("--max-attempts", type=int, default=None, help="Failures before a handoff is dead."),
+    click.option("--max-bytes", type=int, default=None, help="The largest payload."),
+    click.option("--max-waiting", type=int, default=None, help="How many may wait at once."),
+    click.option(
+        "--expires",
+        "expires_seconds",
+        type=DURATION_OR_NEVER,
+        default=None,
+        help="What nobody has taken in this time expires: 7d, or never.",
+    ),
+    click.option(
+        "--retention",
+        "retention_seconds",
+        type=DURATION,
+        default=None,
+        help="What ended is forgotten after this time.",
+    ),
+    click.option("--approval/--no-approval", default=None, help="Whether a person must approve each handoff first."),
+)
+
+
+def options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """All settings as flags; one that is not said is None."""
+    for option in reversed(OPTIONS):
+        command = option(command)
+    return command
+
+
+def said(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Those that were said on the line."""
+    return {name: value for name, value in settings.items() if value is not None}
+
+
+def label(name: str) -> str:
+    return name.removesuffix("_seconds").replace("_", " ")
+
+
+def shown(name: str, settings: Mapping[str, Any]) -> str:
+    return SHOWN[name](settings[name])
+
+
+def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
+    """What is another value in `after`, each as `lease 90s → 5m`."""
+    changed = [name for name in SHOWN if name in after and before[name] != after[name]]
+    return [f"{label(name)} {shown(name, before)} → {shown(name, after)}" for name in changed]
