@@ -13,8 +13,26 @@ from dropoff.cli.shown import Column, Row
 if TYPE_CHECKING:
     from dropoff.cli.plan import Change, Plan, There
 
-DONE: Final = {"make": "made", "grant": "granted", "ungrant": "taken", "nothing": "unchanged"}
-WOULD: Final = {"make": "would make", "grant": "would grant", "ungrant": "would take", "nothing": "unchanged"}
+DONE: Final = {
+    "make": "made",
+    "edit": "edited",
+    "resume": "resumed",
+    "pause": "paused",
+    "drain": "draining",
+    "grant": "granted",
+    "ungrant": "taken",
+    "nothing": "unchanged",
+}
+WOULD: Final = {
+    "make": "would make",
+    "edit": "would edit",
+    "resume": "would resume",
+    "pause": "would pause",
+    "drain": "would drain",
+    "grant": "would grant",
+    "ungrant": "would take",
+    "nothing": "unchanged",
+}
 
 COLUMNS: Final = [Column("CHANGE"), Column("WHAT"), Column("NAME"), Column("")]
 
@@ -39,9 +57,10 @@ class Missing(click.ClickException):
 def apply(session: Session, file: Path, dry_run: bool, prune: bool) -> None:
     """Make schemas, queues and agents as FILE says.
 
-    FILE is dropoff.toml if nothing is said. What is already so stays as it is, so it can be applied again and again.
-    Everything is checked first: a queue with other settings is a conflict (exit code 5), and then nothing is done. The
-    bearers of new agents are put into files in the data folder, for your eyes only.
+    FILE is dropoff.toml if nothing is said. What is already so stays as it is, so it can be applied again and again;
+    settings of a queue are edited to what FILE says. Everything is checked first: a queue with another schema is a
+    conflict (exit code 5), and then nothing is done. The bearers of new agents are put into files in the data folder,
+    for your eyes only.
     """
     from dropoff.cli import plan, setup_file
 
@@ -89,15 +108,16 @@ def _listed(words: str, lines: tuple[str, ...]) -> str:
 def _do(session: Session, change: "Change") -> Row:
     if (change.doing, change.kind) == ("make", "agent"):
         return _make_agent(session, change)
-    paths = {
-        ("make", "schema"): f"/v1/schemas/{quote(change.name.rpartition('@')[0], safe='')}",
-        ("make", "queue"): "/v1/queues",
-        ("grant", "agent"): f"/v1/agents/{quote(change.name, safe='')}/grant",
-        ("ungrant", "agent"): f"/v1/agents/{quote(change.name, safe='')}/ungrant",
-    }
     if change.doing != "nothing":
-        session.broker.post(paths[change.doing, change.kind], change.body)
+        session.broker.post(_path(change), change.body)
     return _row(change, DONE)
+
+
+def _path(change: "Change") -> str:
+    if change.doing == "make":
+        schema = f"/v1/schemas/{quote(change.name.rpartition('@')[0], safe='')}"
+        return schema if change.kind == "schema" else "/v1/queues"
+    return f"/v1/{change.kind}s/{quote(change.name, safe='')}/{change.doing}"
 
 
 def _make_agent(session: Session, change: "Change") -> Row:

@@ -1,8 +1,9 @@
 """What has to be done so that a broker is as the file says; pure, and made before anything is done.
 
-Conflicts are collected, not met on the way: a queue with other settings, a version that names other content, a name
+Conflicts are collected, not met on the way: a queue with another schema, a version that names other content, a name
 that was revoked. With one of them nothing is done at all. The order of the changes is that in which they need each
-other: schemas, queues, agents.
+other: schemas, queues, agents. Settings of a queue are edited to what the file says; its schema is not, for what waits
+was judged by the one that it has.
 
 Without `prune` nothing is ever taken away. With it the grants that the file does not name are taken, of agents that it
 does not name all of them, but for who is `admin`: a set-up must not lock its operators out. Agents are not revoked, for
@@ -11,14 +12,17 @@ standing in the file again. Queues and schemas stay.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
-from dropoff.cli import times
+from dropoff.cli import queue_settings
 from dropoff.cli.setup_file import AgentWanted, QueueWanted, SchemaWanted, SetUp
 from dropoff.operations import OPERATOR
 
 Kind = Literal["schema", "queue", "agent"]
-Doing = Literal["make", "grant", "ungrant", "nothing"]
+Doing = Literal["make", "edit", "resume", "pause", "drain", "grant", "ungrant", "nothing"]
+
+TO_STATE: Final[dict[str, Doing]] = {"open": "resume", "paused": "pause", "draining": "drain"}
+REASON: Final = "by dropoff apply"
 
 Found = Mapping[str, Any]
 
@@ -90,18 +94,30 @@ def _queue(
     if ref not in refs:
         missing.append(f"queue {wanted.name}: there is no schema '{wanted.schema}', neither in the file nor registered")
         return
-    settings = {**wanted._asdict(), "schema": ref}
+    settings = wanted._asdict()
+    state = settings.pop("state")
     found = next((queue for queue in there if queue["name"] == wanted.name), None)
     if found is None:
-        lease = times.length(wanted.lease_seconds)
-        yield Change("make", "queue", wanted.name, f"{ref}, lease {lease}", body=settings)
+        lease = queue_settings.shown("lease_seconds", settings)
+        yield Change("make", "queue", wanted.name, f"{ref}, lease {lease}", body={**settings, "schema": ref})
+        yield from _to_state(wanted.name, "open", state)
         return
-    differs = [
-        f"{key} is {found[key]!r}, the file says {settings[key]!r}" for key in settings if found[key] != settings[key]
-    ]
+    if found["schema"] != ref:
+        conflicts.append(f"queue {wanted.name}: schema is {found['schema']}, the file says {ref}; use another name")
+    changes = [*_edited(wanted.name, found, settings), *_to_state(wanted.name, found["state"], state)]
+    yield from changes or [Change("nothing", "queue", wanted.name)]
+
+
+def _edited(name: str, found: Found, settings: Mapping[str, Any]) -> Iterator[Change]:
+    differs = {key: settings[key] for key in queue_settings.SHOWN if found[key] != settings[key]}
     if differs:
-        conflicts.append(f"queue {wanted.name}: {'; '.join(differs)}")
-    yield Change("nothing", "queue", wanted.name)
+        yield Change("edit", "queue", name, ", ".join(queue_settings.differences(found, differs)), body=differs)
+
+
+def _to_state(name: str, now: str, wanted: str | None) -> Iterator[Change]:
+    if wanted is not None and wanted != now:
+        body = {} if wanted == "open" else {"reason": REASON}
+        yield Change(TO_STATE[wanted], "queue", name, f"{now} → {wanted}", body=body)
 
 
 def _agent(wanted: AgentWanted, there: Sequence[Found], conflicts: list[str], prune: bool) -> Iterator[Change]:

@@ -4,6 +4,9 @@ Everything that is wrong is told at once, each by its place in the file. What th
 name and never skipped: a limit that is silently ignored is worse than none. The ranges are the broker's own, from
 `core/limits.py`; it judges again, and here they only see to it that a slip in the last line does not leave the first
 half done.
+
+What the file leaves out of a queue is the default, for the file is the whole set-up. The one exception is `state`: a
+queue that somebody has paused in the night is not opened by the next `apply`, unless the file says `state = "open"`.
 """
 
 import difflib
@@ -12,7 +15,7 @@ import tomllib
 from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, NamedTuple, cast
+from typing import Any, Final, NamedTuple, cast, get_args
 
 import click
 
@@ -24,13 +27,33 @@ from dropoff.core import limits, payload
 from dropoff.core.caller import RESERVED
 from dropoff.core.grant import parse
 from dropoff.core.handoff import NAME
+from dropoff.core.queue import QueueState
 from dropoff.errors import ArgumentsInvalid, Problem
 from dropoff.operations import OPERATOR
 
 _VERSIONED: Final = re.compile(r"(?P<name>[^@]+)@(?P<version>[1-9][0-9]{0,8})\.json\Z")
 
+STATES: Final[tuple[str, ...]] = get_args(QueueState)
+NEVER: Final = "never"
+DURATIONS: Final[dict[str, int | str]] = {  # each with its default
+    "lease": limits.LEASE_MS_DEFAULT // 1_000,
+    "expires": NEVER,
+    "retention": limits.RETENTION_MS_DEFAULT // 1_000,
+}
+
 KEYS: Final[dict[str, dict[str, type | tuple[type, ...]]]] = {
-    "queues": {"schema": str, "lease": (int, str), "max_attempts": int, "max_bytes": int, "purpose": str},
+    "queues": {
+        "schema": str,
+        "lease": (int, str),
+        "max_attempts": int,
+        "max_bytes": int,
+        "max_waiting": int,
+        "purpose": str,
+        "approval": bool,
+        "expires": (int, str),
+        "retention": (int, str),
+        "state": str,
+    },
     "agents": {"grants": list},
 }
 
@@ -46,14 +69,19 @@ class SchemaWanted(NamedTuple):
 
 
 class QueueWanted(NamedTuple):
-    """A queue of the file. What the file leaves out is the default, for the file is the whole set-up."""
+    """A queue of the file. What the file leaves out is the default; without a state it stays as it is."""
 
     name: str
     schema: str
     lease_seconds: int
+    expires_seconds: int
+    retention_seconds: int
     max_attempts: int
     max_bytes: int
+    max_waiting: int
     purpose: str
+    approval: bool
+    state: str | None
 
 
 class AgentWanted(NamedTuple):
@@ -147,7 +175,7 @@ def _key_problems(where: str, table: dict[str, Any], keys: dict[str, type | tupl
     for key, value in table.items():
         if key not in keys:
             yield f"{where}.{key}: unknown key{_meant(key, list(keys))}"
-        elif isinstance(value, bool) or not isinstance(value, keys[key]):
+        elif not isinstance(value, keys[key]) or isinstance(value, bool) != (keys[key] is bool):
             yield f"{where}.{key}: not {_said(keys[key])}"
     grants = table.get("grants", [])
     if isinstance(grants, list) and not all(isinstance(grant, str) for grant in cast("list[Any]", grants)):
@@ -157,7 +185,7 @@ def _key_problems(where: str, table: dict[str, Any], keys: dict[str, type | tupl
 def _said(kind: type | tuple[type, ...]) -> str:
     if isinstance(kind, tuple):
         return "a duration such as 300 or '5m'"
-    return {str: "a text", int: "a whole number", list: "a list"}[kind]
+    return {str: "a text", int: "a whole number", list: "a list", bool: "true or false"}[kind]
 
 
 def _meant(name: str, known: list[str]) -> str:
@@ -184,12 +212,18 @@ def _value_problems(content: Mapping[str, Any]) -> Iterator[str]:
 def _queue_problems(where: str, table: dict[str, Any]) -> Iterator[str]:
     if split_ref(table["schema"]) is None:
         yield f"{where}.schema: '{table['schema']}' is no schema; write brief@1, or brief for the newest"
-    if _lease(table) is None:
-        yield f"{where}.lease: '{table['lease']}' is no duration; write 300 or '5m'"
+    if table.get("state", "open") not in STATES:
+        yield f"{where}.state: '{table['state']}' is none; write {', '.join(STATES)}"
+    for key in DURATIONS:
+        if _seconds(table, key) is None:
+            yield f"{where}.{key}: '{table[key]}' is no duration; write 300 or '5m'"
     ranges = {
-        "lease": (_lease(table), limits.LEASE_MS_MIN // 1_000, limits.LEASE_MS_MAX // 1_000),
+        "lease": (_seconds(table, "lease"), limits.LEASE_MS_MIN // 1_000, limits.LEASE_MS_MAX // 1_000),
+        "expires": (_seconds(table, "expires"), 0, limits.EXPIRES_MS_MAX // 1_000),
+        "retention": (_seconds(table, "retention"), limits.RETENTION_MS_MIN // 1_000, limits.EXPIRES_MS_MAX // 1_000),
         "max_attempts": (table.get("max_attempts"), 1, 1_000),
         "max_bytes": (table.get("max_bytes"), 1, limits.PAYLOAD_BYTES_MAX),
+        "max_waiting": (table.get("max_waiting"), 1, limits.WAITING_MAX_DEFAULT),
     }
     for key, (value, least, most) in ranges.items():
         if value is not None and not least <= value <= most:
@@ -217,20 +251,24 @@ def _schema(name: str, path: Path) -> SchemaWanted:
 
 
 def _queue(name: str, table: dict[str, Any]) -> QueueWanted:
-    lease_seconds = _lease(table)
-    assert lease_seconds is not None
+    lengths = {f"{key}_seconds": seconds for key in DURATIONS if (seconds := _seconds(table, key)) is not None}
     return QueueWanted(
         name=name,
         schema=table["schema"],
-        lease_seconds=lease_seconds,
+        **lengths,
         max_attempts=table.get("max_attempts", limits.ATTEMPTS_MAX_DEFAULT),
         max_bytes=table.get("max_bytes", limits.PAYLOAD_BYTES_MAX),
+        max_waiting=table.get("max_waiting", limits.WAITING_MAX_DEFAULT),
         purpose=table.get("purpose", ""),
+        approval=table.get("approval", False),
+        state=table.get("state"),
     )
 
 
-def _lease(table: dict[str, Any]) -> int | None:
-    return times.seconds(str(table.get("lease", limits.LEASE_MS_DEFAULT // 1_000)))
+def _seconds(table: dict[str, Any], key: str) -> int | None:
+    """A duration of the file, or its default; None if what is written is none."""
+    written = table.get(key, DURATIONS[key])
+    return 0 if key == "expires" and written == NEVER else times.seconds(str(written))
 
 
 def _agent(name: str, table: dict[str, Any]) -> AgentWanted:

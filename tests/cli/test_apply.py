@@ -74,17 +74,24 @@ def test_a_section_of_a_later_release_is_refused_by_name(section: str, tmp_path:
 
 
 def test_everything_that_is_wrong_is_told_at_once(tmp_path: Path):
-    shapes = refused("[queue.x]\n[queues.a]\nlaese = 5\nmax_bytes = true\n[agents.b]\ngrants = 'drop:a'\n", tmp_path)
+    shapes = refused(
+        "[queue.x]\n[queues.a]\nlaese = 5\nmax_bytes = true\napproval = 1\nexpires = false\n"
+        "[agents.b]\ngrants = 'drop:a'\n",
+        tmp_path,
+    )
     for problem in (
         "[queue]: unknown; did you mean 'queues'?",
         "queues.a.laese: unknown key; did you mean 'lease'?",
         "queues.a.max_bytes: not a whole number",
+        "queues.a.approval: not true or false",
+        "queues.a.expires: not a duration",
         "queues.a.schema: missing",
         "agents.b.grants: not a list",
     ):
         assert problem in shapes
     values = refused(
         "[queues.A]\nschema = 'brief'\n[queues.b]\nschema = 'brief@0'\nlease = 'soon'\nmax_attempts = 0\n"
+        "max_waiting = 0\nexpires = 'never ever'\nretention = '1s'\nstate = 'shut'\n"
         "[agents.operator]\n[agents.c]\ngrants = ['dorp:a']\n[agents.d-]\n",
         tmp_path,
     )
@@ -94,6 +101,10 @@ def test_everything_that_is_wrong_is_told_at_once(tmp_path: Path):
         "queues.b.schema: 'brief@0' is no schema",
         "queues.b.lease: 'soon' is no duration",
         "queues.b.max_attempts: 0 is not between 1 and 1000",
+        "queues.b.max_waiting: 0 is not between 1 and 1000000",
+        "queues.b.expires: 'never ever' is no duration",
+        "queues.b.retention: 1 is not between 60 and 31536000",
+        "queues.b.state: 'shut' is none; write open, paused, draining",
         "agents.operator: the broker's own",
         "agents.c.grants: 'dorp:a' is no grant; did you mean 'drop'?",
     ):
@@ -130,7 +141,7 @@ def after(made: Plan) -> There:
     bodies = {kind: [change.body for change in made.changes if change.kind == kind] for kind in ("queue", "agent")}
     return There(
         schemas={change.name: Schema.of("brief", 1, change.body).hash for change in made.changes[:1]},
-        queues=bodies["queue"],
+        queues=[{"state": "open", **body} for body in bodies["queue"]],
         agents=[{"agent": body["name"], "standing": "active", **body} for body in bodies["agent"]],
     )
 
@@ -156,12 +167,62 @@ def test_what_is_already_so_stays(folder: Path):
     assert (again.conflicts, again.missing) == ((), ())
 
 
-def test_each_setting_that_differs_is_named(folder: Path):
-    there = after(planned(folder, NOTHING))
-    other = TOML.replace("90s", "5m").replace("Questions.", "Answers.")
-    assert planned(folder, there, other).conflicts == (
-        "queue research: lease_seconds is 90, the file says 300; purpose is 'Questions.', the file says 'Answers.'",
+def test_each_setting_that_differs_is_edited_and_named(folder: Path):
+    """What the file leaves out is the default again."""
+    there = after(planned(folder, NOTHING, TOML.replace('"90s"', '"90s"\nexpires = "7d"\nmax_waiting = 9')))
+    other = TOML.replace("90s", "5m").replace("Questions.", "Answers.").replace('"5m"', '"5m"\napproval = true')
+    made = planned(folder, there, other)
+    [edit] = [change for change in made.changes if change.name == "research"]
+    assert (edit.doing, edit.body) == (
+        "edit",
+        {
+            "purpose": "Answers.",
+            "lease_seconds": 300,
+            "max_waiting": 1_000_000,
+            "approval": True,
+            "expires_seconds": 0,
+        },
     )
+    assert edit.detail == (
+        "purpose 'Questions.' → 'Answers.', lease 90s → 5m, max waiting 9 → 1,000,000, approval none → by a person, "
+        "expires 7d → never"
+    )
+    assert made.conflicts == ()
+
+
+def test_another_schema_is_a_conflict(folder: Path):
+    """What waits was judged by the schema that the queue has."""
+    there = after(planned(folder, NOTHING))
+    queue = {**there.queues[0], "schema": "brief@7"}
+    assert planned(folder, there._replace(queues=[queue])).conflicts == (
+        "queue research: schema is brief@7, the file says brief@1; use another name",
+    )
+
+
+@pytest.mark.parametrize(
+    ("now", "wanted", "doing"),
+    [
+        ("open", "paused", "pause"),
+        ("open", "draining", "drain"),
+        ("paused", "open", "resume"),
+        ("draining", "open", "resume"),
+        ("paused", "paused", "nothing"),
+        ("paused", None, "nothing"),
+    ],
+)
+def test_a_queues_state_is_changed_only_where_the_file_says_one(folder: Path, now: str, wanted: str | None, doing: str):
+    """Who pauses a queue in the night does not find it open after the next apply."""
+    there = after(planned(folder, NOTHING))
+    there = there._replace(queues=[{**queue, "state": now} for queue in there.queues])
+    text = TOML.replace('"90s"', f'"90s"\nstate = "{wanted}"') if wanted else TOML
+    [change] = [change for change in planned(folder, there, text).changes if change.kind == "queue"]
+    assert change.doing == doing
+    assert change.detail == (f"{now} → {wanted}" if doing != "nothing" else "")
+
+
+def test_a_new_queue_may_be_made_paused(folder: Path):
+    made = planned(folder, NOTHING, TOML.replace('"90s"', '"90s"\nstate = "paused"'))
+    assert [change.doing for change in made.changes if change.kind == "queue"] == ["make", "pause"]
 
 
 def test_a_version_never_changes_its_content(folder: Path):
@@ -244,12 +305,15 @@ def test_it_is_made_as_the_file_says_and_again_changes_nothing(broker: Up, folde
     assert broker.ask("drop", "applied", payload, credential=bearers["ann"]).code == 0
     assert broker.ask("pick", "applied", credential=bearers["bob"]).code == 0
 
+    (folder / "brief@2.json").write_text(BRIEF.read_text().replace("200", "300"))
+    conflict = file.read_text().replace("brief@1", "brief@2") + "[agents.carol]\n"
     for flags in ((), ("--dry-run",)):
-        file.write_text(file.read_text().replace("90s", "5m") + ("" if flags else "[agents.carol]\n"))
-        heard = broker.ask("apply", str(file), *flags)
+        (folder / "conflict.toml").write_text(conflict)
+        heard = broker.ask("apply", str(folder / "conflict.toml"), *flags)
         assert (heard.code, heard.out) == (5, "")
-        assert "queue applied: lease_seconds is 90, the file says 300" in heard.err
+        assert "queue applied: schema is brief@1, the file says brief@2" in heard.err
     assert broker.ask("agent", "show", "carol").code == 3
+    assert broker.ask("schema", "show", "brief@2").code == 3
 
     file.write_text("[agents.bob]\ngrants = ['drop:applied']\n")
     pruned = changes(broker.ask("apply", str(file), "--prune"))
@@ -257,6 +321,37 @@ def test_it_is_made_as_the_file_says_and_again_changes_nothing(broker: Up, folde
     assert broker.ask("agent", "show", "bob").json["grants"] == ["drop:applied"]
     assert broker.ask("drop", "applied", payload, credential=bearers["ann"]).code in (3, 4)
     assert broker.ask("agent", "show", "operator").json["grants"] == ["admin"]
+
+
+def test_settings_and_state_of_a_queue_become_what_the_file_says(broker: Up, folder: Path):
+    """A dry run says what would be edited, and edits nothing."""
+    file = folder / "dropoff.toml"
+    text = "[queues.edited]\nschema = 'brief@1'\n"
+    file.write_text(text)
+    assert ("made", "edited") in changes(broker.ask("apply", str(file)))
+
+    file.write_text(f"{text}expires = '7d'\nretention = '2h'\napproval = true\nmax_waiting = 7\nstate = 'paused'\n")
+    before = broker.ask("queue", "show", "edited").json
+    dry = broker.ask("apply", str(file), "--dry-run")
+    details = {row["change"]: row["detail"] for row in dry.json if row["name"] == "edited"}
+    assert details == {
+        "would edit": "max waiting 1,000,000 → 7, approval none → by a person, expires never → 7d, retention 30d → 2h",
+        "would pause": "open → paused",
+    }
+    assert broker.ask("queue", "show", "edited").json == before
+
+    assert {("edited", "edited"), ("paused", "edited")} <= set(changes(broker.ask("apply", str(file))))
+    after = {"expires_seconds": 604_800, "retention_seconds": 7_200, "approval": True, "max_waiting": 7}
+    paused = {"state": "paused", "reason": "by dropoff apply"}
+    assert broker.ask("queue", "show", "edited").json == before | after | paused
+    assert ("unchanged", "edited") in changes(broker.ask("apply", str(file)))
+
+    file.write_text(text)
+    assert ("edited", "edited") in changes(broker.ask("apply", str(file)))
+    assert broker.ask("queue", "show", "edited").json == before | paused, "no state in the file: it stays"
+    file.write_text(f"{text}state = 'open'\n")
+    assert ("resumed", "edited") in changes(broker.ask("apply", str(file)))
+    assert broker.ask("queue", "show", "edited").json == before
 
 
 def test_a_queue_of_an_unknown_schema_is_not_found_and_nothing_is_done(broker: Up, folder: Path):
