@@ -230,7 +230,7 @@ class Store(Protocol):
         ...
 
     async def changing(self) -> tuple[AgentName, ...]:
-        """Agents whose record has changed, and whose gate may not know it yet."""
+        """Agents whose record the gate may not know: it has changed just now, or the gate has lost its words."""
         ...
 
     async def claim_mending(self, for_ms: int) -> bool:

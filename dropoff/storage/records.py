@@ -96,8 +96,16 @@ class Records(Steps):
         return None if principal is None else await self._opened(caller_upkeep(), principal)
 
     async def changing(self) -> tuple[AgentName, ...]:
-        found = await self._commit.ask("HKEYS", self.keys.of("changing"))
-        return tuple(AgentName(name.decode()) for name in found)
+        gate, agents = self.keys.of("gate"), self.keys.of("agents")
+        found, known, there = await asyncio.gather(
+            self._commit.ask("HKEYS", self.keys.of("changing")),
+            self._commit.ask("HLEN", gate),
+            self._commit.ask("SCARD", agents),
+        )
+        names = set[bytes](found)
+        if known < there:  # the gate has lost its words
+            names |= {*await self._commit.ask("SMEMBERS", agents)} - {*await self._commit.ask("HKEYS", gate)}
+        return tuple(AgentName(name.decode()) for name in sorted(names))
 
     async def gate(self, by: Caller, agent: AgentName, rev: str, standing: str, reason: str = "") -> bool:
         kinds = ("beat", "recalls")
@@ -108,6 +116,7 @@ class Records(Steps):
                 **self._log_keys(),
                 **{kind: self.keys.of(kind) for kind in kinds},
                 "holds": self.keys.of("holds", agent=agent),
+                "record": self.keys.of("agent", agent=agent),
             },
             agent=agent,
             agent_rev=rev,

@@ -207,6 +207,18 @@ async def test_two_revoked_agents_are_both_recalled(store: RedisStore):
     assert await store.leases_of(BOB.agent) == await store.leases_of(CAROL.agent) == ()
 
 
+async def test_no_more_leases_are_listed_than_were_asked_for(store: RedisStore):
+    """Whoever holds them: what one agent leaves room for is all that the next one may fill."""
+    await asyncio.gather(*(drop_off(store) for _ in range(10)))
+    for agent in (BOB, CAROL):
+        for _ in range(5):
+            await pick_up(store, agent)
+    for agent in (BOB, CAROL):
+        await change(store, agent, "revoked")
+
+    assert [len(await store.revoked(at_most)) for at_most in (3, 5, 7, 10, 20)] == [3, 5, 7, 10, 10]
+
+
 async def test_a_revoked_holder_s_lease_that_is_over_is_recalled_and_not_counted(
     store: RedisStore, picked: PickedUp, clock: Clock
 ):

@@ -1,12 +1,13 @@
 #!lua flags=allow-oom
 -- gate: let this partition know an agent's standing; from now on every step of the agent is judged by it.
 --
--- keys: gate ledger beat recalls holds
+-- keys: gate ledger beat recalls holds record
 -- args: @call agent agent_rev agent_standing reason
 -- gives: changed | known | stale | refused
 --
 -- The only writer of the gate. It takes only a higher revision, so that two brokers that finish the same half-done
--- change, or one that comes late with an old one, do no harm. The agent '*' is everybody at once.
+-- change, or one that comes late with an old one, do no harm; where the gate has lost its words, the agent's record
+-- still tells an old one. The agent '*' is everybody at once.
 -- Who is revoked and holds something is noted in `recalls`, where upkeep finds it.
 local stop = stopped_at_gate('operating')
 -- guard: gate at the gate
@@ -14,6 +15,8 @@ if stop then return stop end
 local says = redis.call('HGET', gate, agent)
 -- guard: only ever a higher revision
 if says and tonumber(string.match(says, '^%d+')) >= tonumber(agent_rev) then return answer('known') end
+-- guard: not older than the record
+if tonumber(redis.call('HGET', record, 'rev') or 0) > tonumber(agent_rev) then return answer('known') end
 sound('stream', ledger)
 sound('hash', beat)
 sound('set', recalls)

@@ -11,6 +11,7 @@
 -- when an outage ended (upkeep's heartbeat had a gap): from then on each lease has one whole term. That is this one
 -- comparison, made when the lease would lapse; so a thaw touches no lease, and nothing about it can be half done. While
 -- the freeze lasts, it ends "now". Without a fresh heartbeat nothing lapses: whether there was an outage is not known.
+-- Nor does anything where the gate has lost a word, which upkeep puts back: whether there is a freeze is not known.
 local h = load(handoff)
 -- guard: only a lease that is over lapses
 if h.state ~= 'leased' or tonumber(h.lease_ends) > NOW then return answer('nothing') end
@@ -19,6 +20,8 @@ local resumed = redis.call('HMGET', beat, '@', '*', h.holder)
 if NOW - (resumed[1] or 0) > LIMITS.outage_ms then return answer('nothing') end
 
 local says = redis.call('HMGET', gate, '*', h.holder)
+-- guard: the gate knows everything and the holder
+if not says[1] or not says[2] then return answer('nothing') end
 local standing = standing_in(says[2])
 -- guard: a revoked holder's lease is recalled
 if standing == 'revoked' then return answer('recalled', {}, freed(h, 'recall', 'the holder is revoked', {})) end
