@@ -80,7 +80,7 @@ class Files:
 
     def meant(self, lua: Lua, call: Call) -> list[tuple[Lua, Function]]:
         """The functions of ours that a call may run."""
-        if "." in call.path and call.name not in ("enter", "leave", "key", "score"):
+        if "." in call.path:
             return []
         files = [lua, *self.pages.values()]
         return [(file, one) for file in dict.fromkeys(files) for one in file.functions if one.name == call.name]
@@ -237,7 +237,7 @@ def refusals_come_before_writes(files: Files) -> Iterator[str]:
                 continue
             for later in after(lua, calls, call):
                 doubts = files.effects(lua, later) & {"refuse", "sound"}
-                if doubts and not later.path.startswith("INDEX."):
+                if doubts:
                     yield f"{lua.name}:{later.line}: {later.path} may still fail, after the write of line {call.line}"
 
 
@@ -270,7 +270,9 @@ def keys_are_read_before_they_are_written(files: Files) -> Iterator[str]:
                     yield f"{name}:{call.line}: {command} {call.text(1)}, which was not read before as a {kind}"
             elif call.path == "write_entry" and ("stream", "ledger") not in read:
                 yield f"{name}:{call.line}: an entry, and the ledger was not looked at before"
-            elif call.name in ("enter", "leave") and not any(kind.endswith(".kind") for kind, _ in read):
+            elif call.path == "sound_places":
+                read.add(("places", ""))
+            elif call.path in ("enter", "leave") and ("places", "") not in read:
                 yield f"{name}:{call.line}: an index, and it was not looked at before"
             elif call.path == "written" and not {"planned", "dropped"} & {
                 one.path for one in lua.calls if one.at < call.at
@@ -282,14 +284,12 @@ def plans_look_at_every_key(files: Files) -> Iterator[str]:
     """`planned` is where a change may fail: it looks at the ledger, the minute's counters, and each index."""
     for lua, unit in files.units:
         if unit and unit.name == "planned":
-            looked = {(call.text(0), call.text(1)) for call in calls_in(lua, unit) if call.path == "sound"}
-            wanted = {
-                ("'stream'", "ledger"),
-                ("'hash'", "minute_of(h.place)"),
-                ("INDEX[name].kind", "INDEX[name].key(one)"),
-            }
-            for kind, key in sorted(wanted - looked):
-                yield f"{lua.name}: planned does not look at {key} ({kind})"
+            looked = {tuple(call.text(place) for place in range(len(call.args))) for call in calls_in(lua, unit)}
+            wanted = {("'stream'", "ledger"), ("'hash'", "minute_of(h.place)"), ("plan.left",), ("plan.entered",)}
+            for one in sorted(wanted - looked):
+                yield f"{lua.name}: planned does not look at {one[-1]}"
+        if unit and unit.name == "sound_places" and not any(call.path == "sound" for call in calls_in(lua, unit)):
+            yield f"{lua.name}: sound_places does not look"
 
 
 def numbers_become_text_in_one_way(files: Files) -> Iterator[str]:
@@ -359,16 +359,17 @@ def states_are_set_in_one_place(files: Files) -> Iterator[str]:
             command, key, owner = call.literal(0) or "", call.text(1), lua.owner(call.at)
             if call.path not in ("redis.call", "redis.pcall") or command not in WRITES | WRITES_TO_ANY_TYPE:
                 continue
-            if not re.search(r"handoff|\.key$|record_of|'h:'", key):
+            if not re.search(r"handoff|\bh\.key$|record_of|'h:'", key):
                 continue
             where = owner.name if owner and lua.name.startswith("_") else lua.name
             if (where, command) not in {("written", "HSET"), ("enter", "HSET"), ("erase.lua", "DEL")}:
                 yield f"{lua.name}:{call.line}: {command} of a handoff's record, past `move`"
     for lua, unit in files.units:
         if unit and unit.name == "planned":
-            words = [token.text for token in lua.tokens[unit.body.start : unit.body.end]]
-            asks = words.index("TRANSITIONS") if "TRANSITIONS" in words else len(words)
-            if asks > words.index("state", words.index("before")):
+            inside = range(unit.body.start, unit.body.end)
+            asks = [at for at in inside if lua.tokens[at].text == "TRANSITIONS" and lua.around(at, "if")]
+            sets = [at for at in inside if lua.tokens[at].text == "state" and _is_assigned(lua, at)]
+            if not asks or not sets or asks[0] > sets[0]:
                 yield f"{lua.name}: planned sets a state before it asks the table of arrows"
 
 

@@ -31,7 +31,7 @@ from threading import Lock
 from typing import Final
 from xml.etree import ElementTree
 
-from dropoff.storage.scripts import every_script
+from dropoff.storage.scripts import _COMMENT_LINES, every_script
 from tests.scripts import taken
 from tests.scripts.guards import Guard, guards, with_condition
 from tests.scripts.rules import read_files
@@ -62,15 +62,15 @@ def without(guard: Guard, text: str) -> str:
     return with_condition(guard, text, "false")
 
 
-def refuse_what_does_not_compile(guard: Guard, before: str, after: str, server: Server) -> None:
+def refuse_what_does_not_compile(before: str, after: str, server: Server) -> None:
     """Or every test would notice, and that would say nothing."""
-    old, new = (text.partition("\n")[2] if text.startswith("#") else text for text in (before, after))
-    assert old != new, f"nothing was removed of {guard.name}"
+    old, new = (_COMMENT_LINES.sub("", text.removeprefix(text.partition("\n")[0])) for text in (before, after))
+    changed = [text.replace(old, new) for step in every_script() if old in (text := step.text.decode())]
+    assert old != new, "nothing was removed"
+    assert changed, "no step is made of this file"
     with server.client as client:
-        for step in every_script():
-            changed = step.text.decode().replace(old, new)
-            if changed.encode() != step.text:
-                client.script_load(changed)
+        for text in changed:
+            client.script_load(text)
 
 
 # ---- the copy ---------------------------------------------------------------------------------------------------
@@ -174,10 +174,10 @@ class Sabotage:
     def _without(self, guard: Guard, ask: Callable[[Copy, Guard], str]) -> str:
         began, before = time.monotonic(), self._texts[guard.file]
         after = without(guard, before)
-        refuse_what_does_not_compile(guard, before, after, self._server)
         copy = self._copies.get()
         copy.lua(guard.file).write_text(after, encoding="utf-8")
         try:
+            refuse_what_does_not_compile(before, after, self._server)
             test = ask(copy, guard)
         finally:
             copy.lua(guard.file).write_text(before, encoding="utf-8")

@@ -259,7 +259,7 @@ async def test_only_a_gap_between_beats_is_an_outage(store: RedisStore, look: Lo
     assert (await look.everything())["beat"]["*"] == str(clock())
 
 
-async def test_a_store_of_a_newer_release_is_left_alone(store: RedisStore, look: Look, clock: Clock):
+async def test_a_store_of_a_newer_release_is_left_alone(server: Server, store: RedisStore, look: Look, clock: Clock):
     """Its format is written once, by the first, and never over a newer one."""
     assert (await look.everything())["format"] == "1"
     await look.client.set(store.keys.of("format"), "2")
@@ -270,7 +270,7 @@ async def test_a_store_of_a_newer_release_is_left_alone(store: RedisStore, look:
         with pytest.raises(BrokerUnavailable):
             await drop_off(store)
     await look.client.set(store.keys.of("format"), "0")
-    again = RedisStore(store._commit._source, store.keys, clock)
+    again = RedisStore(source_of(server), store.keys, clock)
     try:
         await again.start()
     finally:

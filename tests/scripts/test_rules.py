@@ -119,13 +119,13 @@ BROKEN = [
     (broken("sound('hash', queues)", "sound('zset', queues)"), "HSET queues, which was not read before as a hash"),
     (broken("sound('stream', ledger)\n", ""), "an entry, and the ledger was not looked at before"),
     (
-        broken("redis.call('HSET', queues, 'n', text(NOW))", "INDEX.dead.enter(h)"),
+        broken("redis.call('HSET', queues, 'n', text(NOW))", "enter(h, here)"),
         "made_up.lua:17: an index, and it was not looked at before",
     ),
     (broken("local entry = write_entry(", "local entry = written("), "made_up.lua:16: written without being planned"),
     (
         broken_file("_handoff.lua", "  sound('hash', minute_of(h.place))\n", ""),
-        "planned does not look at minute_of(h.place) ('hash')",
+        "planned does not look at minute_of(h.place)",
     ),
     # numbers
     (broken("text(NOW)", "tostring(NOW)"), "tostring instead of text()"),

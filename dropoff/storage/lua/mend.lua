@@ -10,9 +10,9 @@
 -- holder's), `entry` is the entry of the stream `ready` where it was found, if it was.
 local h = load(handoff)
 h.id = id
-for _, index in pairs(INDEX) do sound(index.kind, index.key(h)) end
-sound('zset', holds)
+for _, index in ipairs({ timers, held, expiries, leases, final, dead, holds }) do sound('zset', index) end
 sound('stream', ready)
+sound_places(places_of(h))
 local mended, demanded = {}, {}
 local function note(what) mended[#mended + 1] = what end
 for _, place in ipairs(places_of(h)) do demanded[place.name] = place end
