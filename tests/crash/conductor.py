@@ -1,7 +1,10 @@
-"""The conductor: starts a broker and a load, kills broker and store at random, and hands what is left to the checker.
+"""The conductor: starts a broker and a load, kills broker, store and workers at random, and hands what is left to the
+checker.
 
-A broker is `dropoff up` as a user starts it, killed by the handle of the child that we started. The store is its
-Valkey, which outlives it; its process id is asked of the server itself, over its socket, right before the kill.
+A broker is `dropoff up` as a user starts it, killed by the handle of the child that we started; so is a worker (see
+`lives.py`). The store is its Valkey, which outlives it; its process id is asked of the server itself, over its socket,
+right before the kill. An outage is a death of broker and store after which nobody is there for longer than the broker
+says that an outage is. Meanwhile an operator grants and ungrants, so that no agent's revision stands still.
 """
 
 import asyncio
@@ -10,14 +13,14 @@ import os
 import random
 import shutil
 import signal
-import statistics
 import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
+from functools import partial
 from pathlib import Path
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, Final
 
 import httpx2
 import redis.asyncio
@@ -25,23 +28,27 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
-from tests.crash.checker import History
+from tests.crash.checker import FINAL, History, Outage
+from tests.crash.lives import Load
+from tests.crash.played import Kill, Played, Victim
 from tests.ports import free_port
 
 HERE: Final = Path(__file__).resolve().parent
 SCHEMA: Final = HERE.parents[1] / "schemas" / "payloads" / "brief@1.json"
 DROPOFF: Final = Path(sys.executable).parent / "dropoff"
 QUEUE: Final = "research"
+NEXT: Final = "edits"  # what is forwarded goes here
 LEASE_S: Final = 2  # under load: short, so that some run out while nobody is there to end them
+WORKS: Final = [f"pick:{QUEUE}", f"pick:{NEXT}", f"drop:{NEXT}"]
 AGENTS: Final = {
     **{f"dropper-{n}": [f"drop:{QUEUE}"] for n in range(1, 4)},
-    **{f"worker-{n}": [f"pick:{QUEUE}"] for n in range(1, 5)},
-    "worker-slow": [f"pick:{QUEUE}"],
+    **{f"worker-{n}": WORKS for n in range(1, 5)},
+    "worker-slow": WORKS,
 }
-WAIT_S: Final = 20.0
-
-Victim = Literal["broker", "store", "both"]
-VICTIMS: Final[tuple[Victim, ...]] = ("broker", "store", "both")
+HARMLESS: Final = f"inspect:{NEXT}"
+WAIT_S: Final = 60.0  # a broker starts in one second; on a machine that does other things too, in many
+SETTLE_S: Final = 90.0
+OUTAGE_S: Final = 3.2  # longer than what the broker calls one
 
 
 class Broker:
@@ -76,7 +83,11 @@ class Broker:
                 except httpx2.TransportError:
                     return False
 
-            await until("the broker to be ready", ask)
+            try:
+                await until("the broker to be ready", ask)
+            except AssertionError as error:
+                error.add_note(self.last_words())
+                raise
         self._ready_since = self._ready_since or time.monotonic()
 
     async def kill(self) -> None:
@@ -148,85 +159,94 @@ async def kill_store(data: Path) -> None:
     os.kill(found[0], signal.SIGKILL)
 
 
-async def history(data: Path, file: Path, *, settled: bool = True) -> History:
-    """All that the checker wants to know, past the broker: the load's file, the ledger, the records."""
-    events = [json.loads(line) for line in file.read_text().splitlines()]
+async def history(data: Path, load: Load, *, settled: bool = True) -> History:
+    """All that the checker wants to know, past the broker: the load's files, the ledger, the records."""
     async with store_client(data) as client:
-        entries: list[dict[str, str]] = []
-        after = "-"
-        while page := await client.xrange("dropoff:{p0}:ledger", min=after, count=5_000):
-            entries += ({"id": id, **fields} for id, fields in page)
-            after = f"({page[-1][0]}"
+        entries = [entry async for entry in ledger(client)]
         records: dict[str, dict[str, str]] = {}
-        names = [name async for name in client.scan_iter(match=f"dropoff:?p0?:q:{QUEUE}:h:*", count=5_000)]
+        names = [name async for name in client.scan_iter(match="dropoff:?p0?:q:*:h:*", count=5_000)]
         async with client.pipeline(transaction=False) as ask:
             for name in names:
                 ask.hgetall(name)
             for record in await ask.execute():
                 records[record["id"]] = record
-    return History(events, entries, records, settled)
+    return History(load.events(), entries, records, settled)
+
+
+async def ledger(client: Any) -> AsyncIterator[dict[str, str]]:
+    after = "-"
+    while page := await client.xrange("dropoff:{p0}:ledger", min=after, count=5_000):
+        for id, fields in page:
+            yield {"id": id, **fields}
+        after = f"({page[-1][0]}"
+
+
+# ---- the operator -----------------------------------------------------------------------------------------------
+
+
+@asynccontextmanager
+async def operating(broker: Broker) -> AsyncIterator[httpx2.AsyncClient]:
+    """The operator's client."""
+    bearer = (broker.data / "operator.bearer").read_text().strip()
+    headers = {"Authorization": f"Bearer {bearer}"}
+    async with httpx2.AsyncClient(base_url=broker.url, headers=headers, timeout=30, trust_env=False) as client:
+        yield client
+
+
+async def furnish(broker: Broker, lease_s: int) -> dict[str, str]:
+    """Make schema, queues and agents, as the operator; returns the agents' bearers."""
+    async with operating(broker) as operator:
+
+        async def act(path: str, body: Any) -> Any:
+            response = await operator.post(path, json=body)
+            assert response.is_success, response.text
+            return response.json()
+
+        await act("/v1/schemas/brief", json.loads(SCHEMA.read_text()))
+        # Attempts are not what this is about: a handoff is to go on until somebody completes it.
+        settings = {"schema": "brief", "lease_seconds": lease_s, "max_attempts": 100}
+        for queue in (QUEUE, NEXT):
+            await act("/v1/queues", settings | {"name": queue})
+        made = {name: await act("/v1/agents", {"name": name, "grants": grants}) for name, grants in AGENTS.items()}
+    return {name: answer["bearer"] for name, answer in made.items()}
+
+
+async def _move_revisions(broker: Broker, chance: random.Random) -> None:
+    """Give an agent a grant that it does not need, or take it back; nobody minds if the broker is away."""
+    async with operating(broker) as operator:
+        while True:
+            agent, act = chance.choice(list(AGENTS)), chance.choice(["grant", "ungrant"])
+            with suppress(httpx2.TransportError):
+                response = await operator.post(f"/v1/agents/{agent}/{act}", json={"grants": [HARMLESS]})
+                assert response.status_code in (200, 503), response.text
+            await asyncio.sleep(chance.uniform(0.1, 0.5))
+
+
+async def settled(broker: Broker) -> None:
+    """Return when everything has its outcome: first by the broker's word, then by every single record."""
+    async with operating(broker) as operator, store_client(broker.data) as client:
+
+        async def is_settled() -> bool:
+            queues = (await operator.get("/v1/queues")).json()["queues"]
+            left = (queue[state] for queue in queues for state in ("waiting", "leased", "scheduled", "held"))
+            return not any(left) and await all_final(client)
+
+        await until("everything to have its outcome", is_settled, SETTLE_S)
+
+
+async def all_final(client: Any) -> bool:
+    async with client.pipeline(transaction=False) as ask:
+        async for name in client.scan_iter(match="dropoff:?p0?:q:*:h:*", count=5_000):
+            ask.hget(name, "state")
+        return set(await ask.execute()) <= FINAL
 
 
 # ---- the performance --------------------------------------------------------------------------------------------
 
 
-class Kill(NamedTuple):
-    victim: Victim
-    at_ms: int
-
-
-class Played(NamedTuple):
-    """What there was to see."""
-
-    history: History
-    kills: list[Kill]
-    starts: int
-    up_s: float
-    wall_s: float
-    began_ms: int
-    ended_ms: int
-
-    def completed(self) -> int:
-        """Handoffs whose completion an agent was told while the kills went on."""
-        told = (event for event in self.history.events if event["what"] == "complete")
-        return len({event["handoff"] for event in told if self.began_ms <= event["heard"] <= self.ended_ms})
-
-    def rate(self) -> float:
-        """Completions a second. A store's death does not stop this clock: while it is away, the broker is up."""
-        return self.completed() / self.up_s
-
-    def recoveries_ms(self, *victims: Victim) -> list[int]:
-        """From each kill to the first receipt that an agent had for a step that came after it."""
-        told = sorted((event["heard"], int(event["entry"].partition("-")[0])) for event in self.receipts())
-        return [
-            next((heard - kill.at_ms for heard, at in told if at > kill.at_ms), -1)
-            for kill in self.kills
-            if kill.victim in victims
-        ]
-
-    def receipts(self) -> list[Any]:
-        return [event for event in self.history.events if "entry" in event]
-
-    def figures(self) -> str:
-        dead = sum(2 if kill.victim == "both" else 1 for kill in self.kills)
-        lines = [
-            f"{dead} kills, {self.starts} starts of the broker; {len(self.history.records):,} handoffs, "
-            f"{len(self.history.entries):,} ledger entries, {len(self.receipts()):,} receipts",
-            f"{self.completed():,} completed meanwhile: {self.rate():.0f}/s while a broker was up ({self.up_s:.1f} s), "
-            f"{self.completed() / self.wall_s:.0f}/s by the clock on the wall ({self.wall_s:.1f} s)",
-            *(self._recovery(victim) for victim in VICTIMS),
-        ]
-        return "\n".join(lines)
-
-    def _recovery(self, victim: Victim) -> str:
-        times = self.recoveries_ms(victim)
-        median = f"{statistics.median(times):.0f} ms (median), {max(times)} ms at most" if times else "-"
-        return f"{victim} killed {len(times)} times; the next receipt after {median}"
-
-
 @asynccontextmanager
 async def broker_in_a_folder(*flags: str) -> AsyncIterator[Broker]:
-    """A broker that serves, with a queue and agents; afterwards no process and no folder is left."""
+    """A broker that serves; afterwards no process and no folder is left."""
     folder = Path(tempfile.mkdtemp(prefix="dropoff-crash-"))  # short: the store's socket has to fit
     broker = Broker(folder, *flags)
     try:
@@ -238,93 +258,101 @@ async def broker_in_a_folder(*flags: str) -> AsyncIterator[Broker]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-async def furnish(broker: Broker, lease_s: int) -> dict[str, str]:
-    """Make schema, queue and agents, as the operator; returns the agents' bearers."""
-    bearer = (broker.data / "operator.bearer").read_text().strip()
-    headers = {"Authorization": f"Bearer {bearer}"}
-    async with httpx2.AsyncClient(base_url=broker.url, headers=headers, trust_env=False) as client:
-
-        async def act(path: str, body: Any) -> Any:
-            response = await client.post(path, json=body)
-            assert response.is_success, response.text
-            return response.json()
-
-        await act("/v1/schemas/brief", json.loads(SCHEMA.read_text()))
-        # Attempts are not what this is about: a handoff is to go on until somebody completes it.
-        settings = {"name": QUEUE, "schema": "brief", "lease_seconds": lease_s, "max_attempts": 100}
-        await act("/v1/queues", settings)
-        made = {name: await act("/v1/agents", {"name": name, "grants": grants}) for name, grants in AGENTS.items()}
-    return {name: answer["bearer"] for name, answer in made.items()}
-
-
 @asynccontextmanager
-async def load_on(broker: Broker, seed: int) -> AsyncIterator[tuple[asyncio.subprocess.Process, Path]]:
-    """The load at work, in a process of its own, and its file."""
-    file, setup = broker.data.parent / "load.jsonl", broker.data.parent / "setup.json"
-    facts = {"url": broker.url, "queue": QUEUE, "file": str(file), "seed": seed, "lease_s": LEASE_S}
-    setup.write_text(json.dumps(facts | {"agents": await furnish(broker, LEASE_S)}))
-    load = await asyncio.create_subprocess_exec(
-        sys.executable, str(HERE / "load.py"), str(setup), stdin=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
-    )
+async def load_on(broker: Broker, seed: int) -> AsyncIterator[Load]:
+    """The load at work, in processes of its own, with everything that it needs."""
+    facts = {"url": broker.url, "queue": QUEUE, "next": NEXT, "seed": seed, "lease_s": LEASE_S}
+    load = Load(broker.data.parent, facts | {"agents": await furnish(broker, LEASE_S)})
     try:
-        yield load, file
+        await load.start()
+        yield load
     finally:
-        if load.returncode is None:
-            load.kill()
-        await load.communicate()  # not wait: it returns when the pipes are closed, too
+        await load.end()
+
+
+async def settle(broker: Broker, load: Load) -> History:
+    """Let everything come to its end; returns what there was."""
+    await load.settle(partial(settled, broker))
+    return await history(broker.data, load)
 
 
 async def play(seed: int, kills: int) -> Played:
     """Broker and load, so many kills at random, and then let everything come to its end."""
     chance = random.Random(seed)
-    done: list[Kill] = []
-    async with broker_in_a_folder() as broker, load_on(broker, seed) as (load, file):
+    async with broker_in_a_folder() as broker, load_on(broker, seed) as load:
+        moving = asyncio.create_task(_move_revisions(broker, random.Random(seed + 1)))
+        strikes = Strikes(broker, load, chance)
         began_ms, began = now_ms(), time.monotonic()
         for victim in _victims(chance, kills):
-            await _strike(broker, victim, chance, done)
-            assert load.returncode is None, await _said(load)
+            await strikes.strike(victim)
+            load.require_alive()
+            assert not moving.done(), moving.result()
         await broker.ready()
-        await asyncio.sleep(0.5)
+        for worker in load.workers:
+            await until(f"{worker} to be at work again", partial(_at_work, load, worker))
+        moving.cancel()
         ended_ms, wall_s, up_s, starts = now_ms(), time.monotonic() - began, broker.up_for_s(), broker.starts
 
-        assert load.stdin is not None
-        load.stdin.close()
-        assert await asyncio.wait_for(load.wait(), 90) == 0, await _said(load)
-        seen = await history(broker.data, file)
+        seen = (await settle(broker, load))._replace(outages=strikes.outages)
         broker_ended = await broker.stop()
         assert broker_ended == 0, broker.last_words()
         assert await store_pid(broker.data) is None, "the store outlived the last broker's orderly end"
-    return Played(seen, done, starts, up_s, wall_s, began_ms, ended_ms)
+    return Played(seen, strikes.done, starts, up_s, wall_s, began_ms, ended_ms)
+
+
+async def _at_work(load: Load, worker: str) -> bool:
+    return load.is_at_work(worker)
 
 
 def _victims(chance: random.Random, kills: int) -> list[Victim]:
-    """So many kills: as many of brokers as of stores, a fifth of them in pairs at the same moment."""
+    """So many kills, in any order: more than a quarter each of broker, store and workers.
+
+    A tenth are of broker and store at the same moment, and a few of those are outages.
+    """
     pairs = kills // 10
-    single = kills // 2 - pairs
-    counts: dict[Victim, int] = {"broker": single, "store": single, "both": pairs}
+    outages = 1 + pairs // 4
+    single, rest = divmod(kills - 2 * pairs, 3)
+    counts: dict[Victim, int] = {"outage": outages, "both": pairs - outages}
+    counts |= {"broker": single, "store": single, "worker": single + rest}
     victims: list[Victim] = [victim for victim, count in counts.items() for _ in range(count)]
     chance.shuffle(victims)
     return victims
 
 
-async def _strike(broker: Broker, victim: Victim, chance: random.Random, done: list[Kill]) -> None:
-    """One kill. Mostly of a broker that works; one in five comes whenever it comes, into the middle of a start too."""
-    if chance.random() < 0.8:
-        await broker.ready()
-        await asyncio.sleep(chance.uniform(0.2, 0.9))
-    else:
-        await asyncio.sleep(chance.uniform(0.0, 0.5))
-    if victim in ("store", "both"):
-        await kill_store(broker.data)
-    done.append(Kill(victim, now_ms()))
-    if victim in ("broker", "both"):
-        await broker.kill()
-        await broker.start()
+class Strikes:
+    """Kills, and remembers what it has done."""
 
+    def __init__(self, broker: Broker, load: Load, chance: random.Random) -> None:
+        self._broker, self._load, self._chance = broker, load, chance
+        self.done: list[Kill] = []
+        self.outages: list[Outage] = []
 
-async def _said(load: asyncio.subprocess.Process) -> str:
-    assert load.stderr is not None
-    return f"the load ended with {load.returncode}:\n{(await load.stderr.read()).decode()[-3000:]}"
+    async def strike(self, victim: Victim) -> None:
+        """One kill. Mostly while a broker works; one in five comes whenever it comes, also while a broker starts."""
+        if self._chance.random() < 0.8:
+            await self._broker.ready()
+            await asyncio.sleep(self._chance.uniform(0.2, 0.9))
+        else:
+            await asyncio.sleep(self._chance.uniform(0.0, 0.5))
+        if victim == "worker":
+            worker = self._chance.choice(self._load.workers)
+            self.done.append(Kill(victim, now_ms(), worker))
+            await self._load.kill(worker)
+            return
+        if victim != "broker":
+            await kill_store(self._broker.data)
+        self.done.append(Kill(victim, now_ms()))
+        if victim != "store":
+            await self._broker.kill()
+            if victim == "outage":
+                await self._stay_away()
+            await self._broker.start()
+
+    async def _stay_away(self) -> None:
+        began = now_ms()
+        await asyncio.sleep(OUTAGE_S)
+        ended = now_ms()
+        self.outages.append(Outage(began, ended, ended + LEASE_S * 1_000))
 
 
 async def until(what: str, holds: Callable[[], Awaitable[Any]], limit_s: float = WAIT_S) -> None:

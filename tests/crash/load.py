@@ -1,15 +1,18 @@
-"""The load: agents over plain HTTP, in a process of their own, who write down what they are told before they go on.
+"""The load: agents over plain HTTP, who write down what they are told before they go on.
 
 Each agent has its own credential and makes one call after the other. A call is asked until it is answered, under the
-same key: when the connection breaks, when the broker says that it is out of reach. So when all is over, every call has
-one answer, and the file says what the broker has promised; the checker reads nothing else of us.
+same key: when the connection breaks, when the broker says that it is out of reach. So every call has one answer, but
+for the one that was under way when its process was killed; and the file says what the broker has promised.
 
-Droppers keep a bounded amount of work open. Workers have tempers: most of what they pick up they complete; now and then
-they ask twice, extend, hand back, or walk away without a word, and one of them is slow, so that its leases run out and
-it comes too late. When standard input is closed the droppers stop, the workers go on until every handoff has its
-outcome, and the process ends with 0.
+A process is one life of its agents. Its file begins with a line that says so (`born`), and its request keys are its
+own: a worker that is started again knows nothing of what it held, asked or was told before.
 
-    python load.py SETUP.json        {"url", "queue", "agents": {name: bearer}, "file", "seed", "lease_s"}
+Droppers keep a bounded amount of work open, and look after the oldest. Workers have tempers: most of what they pick up
+they complete, some of it with what comes `next` in another queue; now and then they ask twice, extend, hand back, or
+walk away without a word, and one of them is slow, so that its leases run out and it comes too late. When standard input
+is closed, all finish what they are at, and the process ends with 0.
+
+    python load.py SETUP.json FILE NAME…        {"url", "queue", "next", "agents": {name: bearer}, "seed", "lease_s"}
 """
 
 import asyncio
@@ -17,6 +20,7 @@ import json
 import random
 import sys
 import time
+from collections import deque
 from pathlib import Path
 from typing import Any, Final, TextIO
 
@@ -26,25 +30,25 @@ from tests.crash.checker import digest
 
 Answer = dict[str, Any]
 
-OPEN_MAX: Final = 300  # handoffs without an outcome: enough that every kill meets work in every state
+OPEN_MAX: Final = 100  # of each dropper, without an outcome: enough that every kill meets work in every state
 AGAIN_S: Final = 0.03
 ANSWER_S: Final = 30.0
-SETTLE_S: Final = 60.0
 
 # What a worker does with what it has picked up, in parts of a hundred. The rest is: complete it.
-TEMPER: Final = {"twice": 4, "otherwise": 2, "extend": 4, "retry": 3, "release": 3, "reject": 1, "leave": 0.4}
+TEMPER: Final = {
+    "forward": 10, "twice": 4, "otherwise": 2, "extend": 4, "retry": 3, "release": 3, "reject": 1, "leave": 0.6
+}  # fmt: skip
 
 
 class Book:
-    """The load's file, and what of it is needed to go on: which handoffs have no outcome yet."""
+    """The file of one life, and whether it nears its end."""
 
     def __init__(self, file: TextIO) -> None:
         self._file = file
-        self.open: dict[str, str] = {}  # handoff → who dropped it off
         self.stopping = False
 
     def write(self, **line: Any) -> None:
-        """On return the line has left this process; a broker's death cannot take it back."""
+        """On return the line has left this process; no death can take it back."""
         self._file.write(json.dumps(line) + "\n")
         self._file.flush()
 
@@ -83,16 +87,17 @@ class Agent:
     """One identity; one call after the other."""
 
     def __init__(self, setup: dict[str, Any], name: str, book: Book) -> None:
-        self.name, self.queue, self.book = name, setup["queue"], book
+        self.name, self.queue, self.next, self.book = name, setup["queue"], setup["next"], book
         self.lease_s: float = setup["lease_s"]
-        self.random = random.Random(f"{setup['seed']} {name}")
-        self._calls = 0
+        self._life, self._calls = now_ms(), 0
+        self.random = random.Random(f"{setup['seed']} {name} {self._life}")
+        book.write(what="born", agent=name, heard=self._life)
         self._line = Line(setup["url"], setup["agents"][name])
 
     async def call(self, verb: str, body: dict[str, Any], expects: tuple[str, ...] = (), **facts: Any) -> Answer:
         """The answer, which is written down; {} if it was refused. Asked again for as long as nobody answers."""
         self._calls += 1
-        key = f"{self.name}-{self._calls}"
+        key = f"{self.name}-{self._life}-{self._calls}"
         while True:
             sent = now_ms()
             try:
@@ -119,43 +124,39 @@ class Agent:
 
 
 class Dropper(Agent):
-    """Drops off, now and then with a delay, and sometimes wants a handoff back."""
+    """Drops off, now and then with a delay, looks after its work, and sometimes wants a handoff back."""
 
     async def run(self) -> None:
+        mine: deque[str] = deque()
         while not self.book.stopping:
-            if len(self.book.open) >= OPEN_MAX:
-                await asyncio.sleep(AGAIN_S)
+            if len(mine) >= OPEN_MAX:
+                await self._look_after(mine)
                 continue
-            payload = {"topic": f"topic {self.random.random()}", "audience": "exec"}
+            work = payload(self.random)
             delay = 1 if self.random.random() < 0.02 else 0
-            body = {"queue": self.queue, "payload": payload, "delay_seconds": delay}
-            dropped = await self.call("drop_off", body, payload=digest(payload))
-            if not dropped:
-                continue
-            self.book.open[dropped["handoff_id"]] = self.name
-            if self.random.random() < 0.01:
-                await self._withdraw(dropped["handoff_id"])
+            body = {"queue": self.queue, "payload": work, "delay_seconds": delay}
+            dropped = await self.call("drop_off", body, payload=digest(work))
+            if dropped:
+                mine.append(dropped["handoff_id"])
+                if self.random.random() < 0.01:
+                    await self.call("withdraw", {"handoff_id": mine[-1], "reason": "no longer needed"})
 
-    async def _withdraw(self, id: str) -> None:
-        withdrawn = await self.call("withdraw", {"handoff_id": id, "reason": "no longer needed"})
-        if withdrawn.get("status") == "withdrawn":
-            self.book.open.pop(id, None)
-
-    async def settle(self) -> None:
-        """See every handoff of ours to its end."""
-        for id in [id for id, whose in self.book.open.items() if whose == self.name]:
-            while id in self.book.open:
-                found = await self.call("check", {"handoff_id": id, "wait_seconds": 1})
-                if found.get("ended_at"):
-                    self.book.open.pop(id, None)
+    async def _look_after(self, mine: deque[str]) -> None:
+        """Ask for the oldest; if it has no outcome yet, the others are looked after first."""
+        found = await self.call("check", {"handoff_id": mine[0]})
+        if found.get("ended_at"):
+            mine.popleft()
+        else:
+            mine.rotate(-1)
+            await asyncio.sleep(AGAIN_S)
 
 
 class Worker(Agent):
     """Picks up, and does one thing or another with it."""
 
     async def run(self) -> None:
-        while True:
-            picked = await self.call("pick_up", {"queue": self.queue, "wait_seconds": 1})
+        while not self.book.stopping:
+            picked = await self.call("pick_up", {"wait_seconds": 1})
             if picked.get("status") == "picked_up":
                 await self._work(picked)
 
@@ -168,6 +169,8 @@ class Worker(Agent):
             case "late":
                 await asyncio.sleep(self.lease_s * self.random.uniform(0.9, 1.4))
                 await self._complete(lease, result)
+            case "forward" if picked["queue"] == self.queue:
+                await self._forward(lease, result)
             case "extend":
                 body = {"lease_id": lease, "progress": "half", "checkpoint": {"half": True}}
                 await self.call("extend", body, lease=lease)
@@ -177,8 +180,7 @@ class Worker(Agent):
             case "release":
                 await self._hand_back(lease, "not_for_me")
             case "reject":
-                if await self._hand_back(lease, "impossible"):
-                    self.book.open.pop(picked["handoff_id"], None)
+                await self._hand_back(lease, "impossible")
             case "twice":
                 await self._complete(lease, result)
                 await self._complete(lease, result)
@@ -190,9 +192,12 @@ class Worker(Agent):
 
     async def _complete(self, lease: str, result: Answer, expects: tuple[str, ...] = ()) -> Answer:
         body = {"lease_id": lease, "result": result}
-        done = await self.call("complete", body, expects, lease=lease, result=digest(result))
-        self.book.open.pop(done.get("handoff_id", ""), None)
-        return done
+        return await self.call("complete", body, expects, lease=lease, result=digest(result))
+
+    async def _forward(self, lease: str, result: Answer) -> Answer:
+        work = payload(self.random)
+        body = {"lease_id": lease, "result": result, "next": {"queue": self.next, "payload": work}}
+        return await self.call("complete", body, lease=lease, result=digest(result), next_payload=digest(work))
 
     async def _hand_back(self, lease: str, outcome: str, **more: Any) -> Answer:
         body = {"lease_id": lease, "outcome": outcome, "reason": "as luck has it", **more}
@@ -205,6 +210,10 @@ class Worker(Agent):
         return self.random.choices(moods, [*TEMPER.values(), 100 - sum(TEMPER.values())])[0]
 
 
+def payload(luck: random.Random) -> Answer:
+    return {"topic": f"topic {luck.random()}", "audience": "exec"}
+
+
 def told(answer: Answer) -> dict[str, Any]:
     """What the checker holds the broker to."""
     facts: dict[str, Any] = {}
@@ -212,6 +221,10 @@ def told(answer: Answer) -> dict[str, Any]:
         facts["handoff"] = answer["handoff_id"]
     if "receipt" in answer:
         facts |= {name: answer["receipt"][name] for name in ("entry", "leaf", "durability")}
+    if answer["status"] == "found":
+        facts["state"] = answer["state"]
+    if "next_handoff_id" in answer:
+        facts["next"] = answer["next_handoff_id"]
     if answer["status"] == "picked_up":
         facts |= {"lease": answer["lease_id"], "payload": digest(answer["payload"])}
     return facts
@@ -228,27 +241,19 @@ async def until_told_to_stop() -> None:
     await reader.read()
 
 
-async def main(setup: dict[str, Any]) -> None:
-    with Path(setup["file"]).open("a") as file:
-        book = Book(file)
-        droppers = [Dropper(setup, name, book) for name in setup["agents"] if name.startswith("dropper")]
-        workers = [Worker(setup, name, book) for name in setup["agents"] if name.startswith("worker")]
-        working = [asyncio.create_task(worker.run(), name=worker.name) for worker in workers]
-        dropping = [asyncio.create_task(dropper.run(), name=dropper.name) for dropper in droppers]
+async def main(setup: dict[str, Any], file: Path, names: list[str]) -> None:
+    with file.open("x") as lines:
+        book = Book(lines)
+        agents = [(Dropper if name.startswith("dropper") else Worker)(setup, name, book) for name in names]
+        living = [asyncio.create_task(agent.run(), name=agent.name) for agent in agents]
         stopping = asyncio.create_task(until_told_to_stop())
-        ended, _ = await asyncio.wait([stopping, *dropping, *working], return_when=asyncio.FIRST_COMPLETED)
-        for task in ended:
-            task.result()  # an agent never ends by itself; if one did, this says why
+        await asyncio.wait([stopping, *living], return_when=asyncio.FIRST_COMPLETED)
         book.stopping = True
-        async with asyncio.timeout(SETTLE_S):
-            await asyncio.gather(*dropping)
-            await asyncio.gather(*(dropper.settle() for dropper in droppers))
-        for task in working:
-            task.cancel()
-        await asyncio.gather(*working, return_exceptions=True)
-        for agent in (*droppers, *workers):
+        await asyncio.gather(*living)  # an agent never ends before it is told to; if one did, this says why
+        assert stopping.done()
+        for agent in agents:
             agent.close()
 
 
 if __name__ == "__main__":
-    asyncio.run(main(json.loads(Path(sys.argv[1]).read_text())))
+    asyncio.run(main(json.loads(Path(sys.argv[1]).read_text()), Path(sys.argv[2]), sys.argv[3:]))

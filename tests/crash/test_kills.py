@@ -1,8 +1,8 @@
-"""kill -9 of broker and store at random, under load: what was acknowledged is there, one holder, one outcome.
+"""kill -9 of broker, store and workers at random, under load: what was acknowledged is there, one holder, one outcome.
 
-The conductor (`conductor.py`) kills and starts again, the load (`load.py`) is a process of its own that writes down
-what its agents are told, and the checker (`checker.py`) reads that file, the ledger and the records. Thirty kills in
-the suite, more by:
+The conductor (`conductor.py`) kills and starts again, the load (`load.py`) are processes of their own that write down
+what their agents are told, and the checker (`checker.py`) reads those files, the ledger and the records. Thirty kills
+in the suite, more by:
 
     pytest -m campaign tests/crash -s            DROPOFF_KILLS=1000 for a long night
 """
@@ -13,7 +13,8 @@ import sys
 import pytest
 
 from tests.crash.checker import broken
-from tests.crash.conductor import VICTIMS, Played, play
+from tests.crash.conductor import play
+from tests.crash.played import VICTIMS, Played
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="there is no embedded store on Windows")
 
@@ -22,18 +23,22 @@ RATE_MIN = 50  # handoffs completed a second, over the time in which a broker wa
 
 async def test_thirty_kills_under_load_break_no_promise(fresh_seed: int):
     """Every acknowledged drop-off has its one outcome, no two held it at once, no receipt was wrong."""
-    holds(await play(fresh_seed, kills=30), fresh_seed)
+    holds(await play(fresh_seed, kills=30), fresh_seed, kills=30)
 
 
 @pytest.mark.campaign
 async def test_many_kills_under_load_break_no_promise(fresh_seed: int):
     """The same, for longer."""
-    holds(await play(fresh_seed, kills=int(os.environ.get("DROPOFF_KILLS", "200"))), fresh_seed)
+    kills = int(os.environ.get("DROPOFF_KILLS", "200"))
+    holds(await play(fresh_seed, kills), fresh_seed, kills)
 
 
-def holds(played: Played, seed: int) -> None:
+def holds(played: Played, seed: int, kills: int) -> None:
     print(f"\nseed {seed}: {played.figures()}")
     assert broken(played.history) == [], f"seed {seed}"
     assert {event["durability"] for event in played.receipts()} == {"fsynced"}
+    assert played.deaths().total() == kills
+    assert min(played.deaths().values()) >= kills // 4, "broker, store and workers each had their share"
+    assert len({event["next"] for event in played.history.events if "next" in event}) > kills, "some was forwarded"
     assert -1 not in played.recoveries_ms(*VICTIMS), "a kill that nobody recovered from"
     assert played.rate() >= RATE_MIN, played.figures()
