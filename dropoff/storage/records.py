@@ -161,8 +161,6 @@ class Records(Steps):
             retention_ms=str(queue.retention_ms),
             reason=queue.reason,
         )
-        if reply.word == "stale" and queue.rev != "0":
-            return await self._put_already(queue)
         self._raise_refusal(reply)
         written = msgspec.structs.replace(queue, rev=Revision(reply.facts["rev"].decode()))
         if reply.word == "exists" and reply.facts["content"] != content:
@@ -171,13 +169,6 @@ class Records(Steps):
             raise QueueExists(queue=queue.name, differs=differs)
         await self.queues(fresh=True)
         return written
-
-    async def _put_already(self, queue: Queue) -> Queue:
-        """The step may have run before, with its answer lost: then the settings are just what was asked for."""
-        now = (await self.queues(fresh=True)).get(queue.name)
-        if now is None or now.rev == queue.rev or msgspec.structs.replace(now, rev=queue.rev) != queue:
-            raise Stale
-        return now
 
     async def drop_queue(self, by: Caller, queue: Queue) -> bool:
         keys = self._queue_keys(queue.name) | {

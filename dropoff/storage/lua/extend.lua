@@ -27,5 +27,6 @@ if progress ~= '' then change.progress = progress end
 -- guard: a checkpoint, if any
 if checkpoint ~= '' then change.checkpoint = checkpoint end
 local entry = move(h, 'extend', 'leased', change)
-redis.call('PEXPIREAT', h.pick, lease_ends) -- the pick_up's memory lives as long as its lease; its key is in the record
+-- The pick_up's memory lives as long as its lease; its key is in the record.
+redis.call('PEXPIRE', h.pick, text(lease_ends - NOW))
 return answer('extended', { 'withdrawal_asked', h.withdrawal_asked }, entry)

@@ -32,7 +32,7 @@ local lease_ends = last + term_of(here)
 -- guard: one whole term after a freeze or an outage
 if tonumber(h.lease_ends) < lease_ends and NOW < lease_ends then
   local entry = move(h, 'postpone', 'leased', { lease_ends = text(lease_ends) }, 'a freeze or an outage')
-  redis.call('PEXPIREAT', h.pick, text(lease_ends))
+  redis.call('PEXPIRE', h.pick, text(lease_ends - NOW))
   return answer('postponed', {}, entry)
 end
 

@@ -12,10 +12,14 @@ local stop = stopped_at_gate('operating')
 if stop then return stop end
 local before = redis.call('HMGET', config, 'rev', 'content')
 local rev_before = before[1] or '0'
--- guard: there is a queue of this name
-if expected == '0' and before[1] then return answer('exists', { 'rev', before[1], 'content', before[2] }) end
 -- guard: made from the settings of now
-if rev_before ~= expected then return answer('stale') end
+if rev_before ~= expected then
+  -- guard: there is a queue of this name, or the change was heard before
+  if before[1] and (expected == '0' or before[2] == content) then
+    return answer('exists', { 'rev', before[1], 'content', before[2] })
+  end
+  return answer('stale')
+end
 sound('stream', ledger)
 sound('hash', queues)
 local now = text(math.max(rev_before + 1, NOW))
