@@ -6,7 +6,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dropoff.core.lifecycle import ABSENT, FINAL, LEASED, STATES, TRANSITIONS, WAITING, State, as_lua, as_markdown, may
+from dropoff.core.lifecycle import (
+    ABSENT,
+    FINAL,
+    HELD,
+    LEASED,
+    SCHEDULED,
+    STATES,
+    TRANSITIONS,
+    WAITING,
+    State,
+    as_lua,
+    as_markdown,
+    may,
+)
 
 VERBS = sorted({verb for verbs in TRANSITIONS.values() for verb in verbs})
 
@@ -52,6 +65,26 @@ def test_the_outcome_of_a_lease_is_its_holder_s_to_give():
     } == {(LEASED, "complete"), (LEASED, "reject"), ("held", "deny")}
 
 
+def test_a_lease_goes_on_by_its_holder_or_where_the_holder_could_not_help_it():
+    """Extended; postponed after a freeze or an outage; and asked for, which takes nothing from the holder."""
+    assert {verb for verb, ends in TRANSITIONS[LEASED].items() if LEASED in ends} == {"extend", "postpone", "withdraw"}
+
+
+def test_what_is_held_goes_to_work_by_approval_only():
+    """Every other way out of it is an end."""
+    assert {verb for verb, ends in TRANSITIONS[HELD].items() if not ends <= FINAL} == {"approve"}
+
+
+def test_only_what_nobody_holds_expires():
+    """Whoever works on it is let work; if it comes back, its time may be over."""
+    assert {state for state, verbs in TRANSITIONS.items() if "expire" in verbs} == {HELD, SCHEDULED, WAITING}
+
+
+def test_a_delay_outlives_the_approval():
+    """What its sender wanted later is not begun earlier for having been approved."""
+    assert TRANSITIONS[HELD]["approve"] == {WAITING, SCHEDULED}
+
+
 @given(st.sampled_from(STATES), st.sampled_from(VERBS), st.sampled_from(STATES))
 def test_may_is_the_table(state, verb, to):
     assert may(state, verb, to) == (to in TRANSITIONS[state].get(verb, ()))
@@ -82,7 +115,7 @@ def test_people_read_the_same_table():
 
 @pytest.mark.parametrize("verb", VERBS)
 def test_a_verb_leads_to_the_same_states_from_wherever_it_may_be_used(verb: str):
-    """But `withdraw`, which asks the holder of a lease, and `expire`, which nobody holds."""
+    """But `withdraw`, which only asks where somebody holds it."""
     ends = {verbs[verb] for verbs in TRANSITIONS.values() if verb in verbs}
 
     assert len(ends) == (2 if verb == "withdraw" else 1)

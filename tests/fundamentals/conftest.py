@@ -8,12 +8,14 @@ import pytest
 from dropoff.broker import Broker
 from dropoff.contracts.gate import Gates
 from dropoff.core.caller import Caller
+from dropoff.core.requests import PickUp
+from dropoff.core.store import PickedUp
 from dropoff.identity.callers import Callers
 from dropoff.inspector import Inspector
 from dropoff.operations import NewQueue, Operations
 from dropoff.storage.store import RedisStore
 from dropoff.upkeep.rounds import go_round
-from tests.world import Clock
+from tests.world import Clock, live
 
 BRIEF = {
     "type": "object",
@@ -41,9 +43,14 @@ class House:
     writer: Caller  # may pick up from it
     rival: Caller  # may pick up from it too
 
+    async def takes(self, agent: Caller, queue: str = "research") -> PickedUp | None:
+        """What the agent gets when it picks up and does not wait."""
+        picked = await self.broker.pick_up(agent, PickUp(queue=queue, wait_seconds=0))
+        return picked if isinstance(picked, PickedUp) else None
+
     async def time_passes(self, seconds: int) -> None:
-        """Move the clock, and let upkeep do what it starts."""
-        self.clock.advance(seconds * 1_000)
+        """Let time pass, with a broker that is there, and let upkeep do what the clock starts."""
+        await live(self.store, self.clock, seconds * 1_000)
         await go_round(self.store)
 
 

@@ -6,6 +6,7 @@ from dropoff.broker import Broker
 from dropoff.contracts.gate import Gates
 from dropoff.core.handoff import AgentName
 from dropoff.core.requests import Check, Complete, DropOff, Extend, PickUp
+from dropoff.core.store import PickedUp
 from dropoff.errors import (
     AgentRevoked,
     BrokerUnavailable,
@@ -22,6 +23,7 @@ from dropoff.upkeep.rounds import go_round
 from tests.fundamentals.conftest import House
 from tests.look import Look
 from tests.servers import Server, source_of
+from tests.world import live
 
 BRIEF = DropOff(queue="research", payload={"topic": "heat pumps", "audience": "exec"})
 NOW = PickUp(queue="research", wait_seconds=0)
@@ -105,7 +107,7 @@ async def test_the_same_pick_up_from_any_queue_is_the_same_lease(house: House):
 
     picked = [await house.broker.pick_up(house.writer, PickUp(wait_seconds=0), key="k") for _ in range(20)]
 
-    assert len({one.lease for one in picked if one}) == 1
+    assert len({one.lease for one in picked if isinstance(one, PickedUp)}) == 1
 
 
 async def test_one_damaged_record_holds_up_nobody_else(house: House, look: Look):
@@ -113,11 +115,11 @@ async def test_one_damaged_record_holds_up_nobody_else(house: House, look: Look)
     damaged = await house.broker.drop_off(house.scout, BRIEF)
     whole = await house.broker.drop_off(house.scout, BRIEF)
     for _ in range(2):
-        await house.broker.pick_up(house.writer, NOW)
+        await house.takes(house.writer)
     record = house.store.keys.of("handoff", queue="research", id=damaged.receipt.handoff_id)
     await look.client.hset(record, "failures", "many")
 
-    house.clock.advance(61_000)
+    await live(house.store, house.clock, 61_000)
     done = await go_round(house.store)
 
     assert [receipt.handoff_id for receipt in done] == [whole.receipt.handoff_id]
@@ -128,7 +130,7 @@ async def test_one_damaged_record_holds_up_nobody_else(house: House, look: Look)
 async def test_a_bad_result_is_refused_by_the_lease_that_it_came_with(house: House):
     """Mine: until when I may mend it. Lost or somebody else's: that comes first."""
     await house.broker.drop_off(house.scout, BRIEF)
-    picked = await house.broker.pick_up(house.writer, NOW)
+    picked = await house.takes(house.writer)
     assert picked is not None
     bad = Complete(lease_id=picked.lease.id, result={"n": 2**60})
     with pytest.raises(ResultInvalid) as mine:
@@ -144,7 +146,7 @@ async def test_a_bad_result_is_refused_by_the_lease_that_it_came_with(house: Hou
 async def test_extending_without_a_word_keeps_what_was_said(house: House):
     """A worker that extends in the background must not wipe the progress that its agent told."""
     sent = await house.broker.drop_off(house.scout, BRIEF)
-    picked = await house.broker.pick_up(house.writer, NOW)
+    picked = await house.takes(house.writer)
     assert picked is not None
     await house.broker.extend(house.writer, Extend(lease_id=picked.lease.id, progress="half"))
     await house.broker.extend(house.writer, Extend(lease_id=picked.lease.id))
@@ -172,7 +174,7 @@ async def test_a_new_grant_lets_pick_up_pass_where_the_old_record_is_remembered(
     await house.operations.grant(house.operator, "scout", ["pick:research"])
     await house.broker.drop_off(house.scout, BRIEF)
 
-    assert await elsewhere.pick_up(house.scout, NOW) is not None
+    assert isinstance(await elsewhere.pick_up(house.scout, NOW), PickedUp)
     await other.close()
 
 
