@@ -7,14 +7,28 @@ from typing import Any, Final
 import redis
 import redis.asyncio
 
-from dropoff.core.lifecycle import FINAL, LEASED, SCHEDULED, WAITING
+from dropoff.core.lifecycle import DEAD, FINAL, HELD, LEASED, SCHEDULED, WAITING
 from dropoff.storage.keys import Keys
 
 Found = dict[str, Any]
 
-# In which of a queue's indexes a handoff must stand, by its state. `holds` is the agents' side of `leases`.
-INDEXES_OF: Final = {WAITING: {"ready"}, SCHEDULED: {"timers"}, "held": {"held"}, LEASED: {"leases", "holds"}}
-INDEXES_OF_FINAL: Final = {state: {"dead"} if state == "dead" else {"final"} for state in FINAL}
+# In which of a queue's indexes a handoff stands, by its state, and by which of its fields each is sorted. `holds` is
+# the agents' side of `leases`; the final states but `dead` share one.
+INDEXES_OF: Final = {
+    HELD: {"held", "expiries"},
+    SCHEDULED: {"timers", "expiries"},
+    WAITING: {"ready", "expiries"},
+    LEASED: {"leases", "holds"},
+    DEAD: {"dead"},
+} | {state: {"final"} for state in FINAL - {DEAD}}
+SORTED_BY: Final = {
+    "held": "dropped",
+    "timers": "due",
+    "expiries": "expires",
+    "leases": "lease_ends",
+    "dead": "ended",
+    "final": "ended",
+}
 
 
 class Look:
@@ -61,39 +75,50 @@ class Look:
         return [one for one in await self.client.client_list() if one["id"] != mine]
 
 
-def indexes(found: Mapping[str, Any], queue: str) -> dict[str, set[str]]:
-    """For every handoff that an index names: the indexes that name it. Naming it twice is a fault."""
-    named: dict[str, set[str]] = {}
+def indexes(found: Mapping[str, Any], queue: str) -> dict[str, dict[str, Any]]:
+    """For every handoff that an index names: the indexes that name it, and by what. Naming it twice is a fault."""
+    named: dict[str, dict[str, Any]] = {}
 
-    def note(index: str, id: str) -> None:
-        assert index not in named.setdefault(id, set()), f"{index} names {id} twice"
-        named[id].add(index)
+    def note(index: str, id: str, by: Any) -> None:
+        assert index not in named.setdefault(id, {}), f"{index} names {id} twice"
+        named[id][index] = by
 
     for name, content in found.items():
         if name.startswith(f"q:{queue}:ready:"):
-            for _, fields in content:
-                note("ready", fields["id"])
+            for entry, fields in content:
+                note("ready", fields["id"], (name, entry))
         elif name.startswith("holds:"):
-            for id, _ in content:
-                if id.startswith(f"{queue}-"):
-                    note("holds", id)
-        elif name in {f"q:{queue}:{index}" for index in ("leases", "timers", "held", "final", "dead")}:
-            for id, _ in content:
-                note(name.rpartition(":")[2], id)
+            for id, fence in content:
+                if id.rpartition("-")[0] == queue:
+                    note("holds", id, (name, fence))
+        elif name in {f"q:{queue}:{index}" for index in SORTED_BY}:
+            for id, score in content:
+                note(name.rpartition(":")[2], id, score)
     return named
 
 
 def check_indexes(found: Mapping[str, Any], queue: str) -> None:
-    """Each record stands in exactly the indexes that its state demands, with the score that it demands."""
+    """Each record stands in exactly the indexes that its state demands, by what it demands, and nothing else does."""
     records = {fields["id"]: fields for name, fields in found.items() if name.startswith(f"q:{queue}:h:")}
-    demanded = {id: (INDEXES_OF | INDEXES_OF_FINAL)[record["state"]] for id, record in records.items()}
-    assert indexes(found, queue) == demanded
-    for id, record in records.items():
-        if record["state"] == LEASED:
-            assert dict(found[f"q:{queue}:leases"])[id] == int(record["lease_ends"])
-            assert dict(found[f"holds:{record['holder']}"])[id] == int(record["fence"])
-        if record["state"] == SCHEDULED:
-            assert dict(found[f"q:{queue}:timers"])[id] == int(record["due"])
+    assert indexes(found, queue) == {id: _demanded(record, queue) for id, record in records.items()}
+
+
+def _demanded(record: Mapping[str, str], queue: str) -> dict[str, Any]:
+    by: dict[str, Any] = {index: float(record[field] or 0) for index, field in SORTED_BY.items() if field in record}
+    by["ready"] = (f"q:{queue}:ready:{record['version']}", record.get("entry"))
+    by["holds"] = (f"holds:{record.get('holder')}", float(record["fence"]))
+    return {index: by[index] for index in INDEXES_OF[record["state"]] if index != "expiries" or record["expires"]}
+
+
+def check_authority(found: Mapping[str, Any]) -> None:
+    """What the gate does not know yet is in `changing`; what revoked agents hold is found by `recalls`."""
+    gate = {agent: says.split() for agent, says in found["gate"].items()}
+    revs = {name.partition(":")[2]: record["rev"] for name, record in found.items() if name.startswith("agent:")}
+    behind = {agent: rev for agent, rev in revs.items() if gate.get(agent, [""])[0] != rev}
+    changing = found.get("changing", {})
+    assert behind.items() <= changing.items() <= revs.items()
+    revoked = {agent for agent, (_, standing) in gate.items() if standing == "revoked"}
+    assert {agent for agent in revoked if f"holds:{agent}" in found} <= found.get("recalls", set()) <= revoked
 
 
 def unexplained(client: redis.Redis, keys: Keys) -> list[str]:

@@ -1,6 +1,6 @@
 """The store, as the core speaks to it: our verbs, and nothing of Redis.
 
-There is one store (`storage/store.py`) and, in the tests, a plain model of it in memory (`tests/model.py`); the promise
+There is one store (`storage/store.py`) and, in the tests, a plain model of it in memory (`tests/model`); the promise
 is proved by making both tell the same story.
 
 Each verb is one atomic step: it passes the gate, changes the record, and writes its ledger entry, or does nothing at

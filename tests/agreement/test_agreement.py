@@ -15,8 +15,9 @@ from collections import Counter
 
 import pytest
 
-from tests.agreement.both import both_on
+from tests.agreement.gives import every_answer
 from tests.agreement.invent import VERBS, Call, story
+from tests.agreement.telling import telling_on
 from tests.servers import PRODUCTS, Server
 
 RUNS = 60  # on each of two servers
@@ -29,21 +30,26 @@ def seed_of(seed: int, product: str, run: int) -> str:
     return f"{seed} {product} {run}"
 
 
-async def tell_stories(server: Server, seed: int, runs: int, stories: "Counter[str]") -> None:
+async def tell_stories(server: Server, seed: int, runs: int, stories: "Counter[str]") -> "Counter[str]":
+    """Returns what the steps answered, and how often."""
+    answers: Counter[str] = Counter()
     for run in range(runs):
         calls = story(seed_of(seed, server.product, run), CALLS)
-        wrong = await told(server, calls, stories)
+        wrong = await told(server, calls, answers, stories)
         if wrong is not None:
             calls, wrong = await shortened(server, calls, wrong)
             lines = "\n".join(f"    {call}" for call in calls)
             pytest.fail(f"run {run} of DROPOFF_SEED={seed}; the shortest story that fails:\n{lines}\n{wrong}")
     stories[f"runs of {CALLS} calls on {server.product}"] += runs
+    return answers
 
 
-async def told(server: Server, calls: list[Call], stories: "Counter[str] | None" = None) -> Exception | None:
+async def told(
+    server: Server, calls: list[Call], answers: "Counter[str]", stories: "Counter[str] | None" = None
+) -> Exception | None:
     """What went wrong when this was told to both, if anything."""
     try:
-        async with both_on(server) as both:
+        async with telling_on(server, answers) as both:
             await both.tell(calls)
     except Exception as wrong:  # noqa: BLE001  (whatever it is: it is shown, with its story)
         return wrong
@@ -60,7 +66,7 @@ async def shortened(server: Server, calls: list[Call], wrong: Exception) -> tupl
         start = 0
         while start < len(calls):
             fewer = calls[:start] + calls[start + size :]
-            still_wrong = await told(server, fewer)
+            still_wrong = await told(server, fewer, Counter())
             if still_wrong is None:
                 start += size
             else:
@@ -78,8 +84,11 @@ async def test_the_store_and_its_model_tell_the_same_story(server: Server, fresh
 async def test_the_store_and_its_model_tell_the_same_story_2000_times(
     server: Server, fresh_seed: int, stories: "Counter[str]"
 ):
-    """The same, for as long as it takes."""
-    await tell_stories(server, fresh_seed, RUNS_OF_CAMPAIGN, stories)
+    """The same, for as long as it takes; and each word and each refusal of each step was heard."""
+    answers = await tell_stories(server, fresh_seed, RUNS_OF_CAMPAIGN, stories)
+    print(*(f"{count:8,} {answer}" for answer, count in sorted(answers.items())), sep="\n")
+    assert every_answer() - answers.keys() == set()
+    assert not {answer for answer in answers if answer not in every_answer()}
 
 
 @pytest.mark.parametrize("product", PRODUCTS)

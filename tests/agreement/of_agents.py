@@ -1,0 +1,102 @@
+"""What agents do in a story."""
+
+from dropoff.core.store import PickedUp, Settling
+from tests import world
+from tests.agreement.subjects import Subjects
+
+
+class OfAgents(Subjects):
+    """Each verb of a story is a method."""
+
+    async def drop_off(
+        self,
+        who: str,
+        outdated: bool,
+        queue: str,
+        old_settings: bool,
+        key: str,
+        payload: bytes,
+        note: str,
+        delay_ms: int,
+    ) -> None:
+        caller, to = self._caller(who, outdated), self._queue(queue, old_settings)
+        new = world.work(caller, queue=to, payload=payload, note=note, delay_ms=delay_ms, key=key)
+        await self._drop(caller, to, new)
+
+    async def pick_up(self, who: str, outdated: bool, queue: str, old_settings: bool, key: str) -> None:
+        caller, key = self._caller(who, outdated), world.key_or_new(key)
+        of = self._queue(queue or await self._with_work(), old_settings)
+        picked = await self.ask(lambda store: store.pick_up(caller, of, key))
+        if isinstance(picked, PickedUp):
+            self.leases.append((picked.lease, who))
+
+    async def extend(
+        self, who: str, outdated: bool, lease: int, goes_on: bool, progress: str, checkpoint: bytes, key: str
+    ) -> None:
+        held, caller = self._lease(lease, goes_on, who, outdated)
+        key = world.key_or_new(key)
+        await self.ask(
+            lambda store: world.extend(store, held, caller, progress=progress, checkpoint=checkpoint, key=key)
+        )
+
+    async def lease_ends(self, who: str, outdated: bool, lease: int, goes_on: bool) -> None:
+        held, caller = self._lease(lease, goes_on, who, outdated)
+        await self.ask(lambda store: store.lease_ends(caller, held))
+
+    async def complete(self, who: str, outdated: bool, lease: int, goes_on: bool, result: bytes) -> None:
+        held, caller = self._lease(lease, goes_on, who, outdated)
+        await self.ask(lambda store: store.complete(caller, held, result))
+
+    async def forward(
+        self,
+        who: str,
+        outdated: bool,
+        lease: int,
+        goes_on: bool,
+        result: bytes,
+        queue: str,
+        old_settings: bool,
+        payload: bytes,
+    ) -> None:
+        held, caller = self._lease(lease, goes_on, who, outdated)
+        to = self._queue(queue, old_settings)
+        new = world.work(caller, queue=to, payload=payload, key=f"next\n{held.id}")
+        completed = await self.ask(lambda store: store.forward(caller, held, result, to, new))
+        if not isinstance(completed, Exception):
+            self.handoffs.append(new.id)
+
+    async def hand_back(
+        self,
+        who: str,
+        outdated: bool,
+        lease: int,
+        goes_on: bool,
+        verb: Settling,
+        reason: str,
+        delay_ms: int | None,
+        checkpoint: bytes,
+        key: str,
+    ) -> None:
+        held, caller = self._lease(lease, goes_on, who, outdated)
+        key = world.key_or_new(key)
+        await self.ask(
+            lambda store: world.hand_back(
+                store, held, verb, caller, reason=reason, delay_ms=delay_ms, checkpoint=checkpoint, key=key
+            )
+        )
+
+    async def withdraw(self, who: str, outdated: bool, handoff: int, reason: str, may_operate: bool) -> None:
+        caller, id = self._caller(who, outdated), self._handoff(handoff)
+        await self.ask(lambda store: store.withdraw(caller, id, reason=reason, may_operate=may_operate))
+
+    async def check(self, who: str, outdated: bool, handoff: int, may_inspect: bool) -> None:
+        caller, id = self._caller(who, outdated), self._handoff(handoff)
+        await self.ask(lambda store: store.check(caller, id, may_inspect=may_inspect))
+
+    async def again(self, call: int) -> None:
+        if self.asked:
+            await self.ask(self.asked[-1 - call % len(self.asked)])
+
+    async def client_vanishes(self, lease: int, goes_on: bool) -> None:
+        held, _ = self._lease(lease, goes_on)
+        await self.ask(lambda store: store.recall(held, "the client left"))
