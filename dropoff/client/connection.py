@@ -11,7 +11,7 @@ import asyncio
 import os
 import random
 import secrets
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final, Literal, Self
 from urllib.parse import urlsplit
@@ -88,9 +88,21 @@ class Connection:
     async def call(self, verb: str, arguments: Mapping[str, Any], key: str | None = None) -> dict[str, Any]:
         """One of the agents' verbs: `call("drop_off", {...})`. Done once, however often it has to be sent."""
         headers = {"idempotency-key": key or secrets.token_urlsafe(16)}
-        waits = arguments.get("wait_seconds")
-        timeout_s = ANSWER_S + (waits if isinstance(waits, (int, float)) else 3)
-        return await self._answered("POST", f"/v1/{verb}", dict(arguments), headers, "always", timeout_s)
+        return await self._answered(
+            "POST", f"/v1/{verb}", dict(arguments), headers, "always", ANSWER_S + _waits_s(arguments)
+        )
+
+    async def batch(self, calls: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        """Many calls in one request, `{"verb": …, "arguments": {…}}` each: settled first, then dropped off, then picked
+        up. The answers stand in the order of the calls; one that was refused has status `refused`, and raises nothing.
+
+        Each call is done once, however often all have to be sent: it gets a key of its own, or brings one as `key`.
+        """
+        keyed: list[dict[str, Any]] = [{"key": secrets.token_urlsafe(16)} | dict(call) for call in calls]
+        longest_s = max((_waits_s(call.get("arguments") or {}) for call in keyed), default=0)
+        timeout_s = ANSWER_S + 2 * longest_s  # a check waits before a pick_up does
+        answer = await self._answered("POST", "/v1/batch", {"calls": keyed}, {}, "always", timeout_s)
+        return answer["answers"]
 
     async def get(self, path: str, **query: str | int | None) -> dict[str, Any]:
         """A read; what is None is not asked."""
@@ -163,6 +175,12 @@ class Connection:
             doubt = doubt or (answer is not None and NOTHING_DONE not in answer.content)
             await asyncio.sleep(pause_s * random.uniform(0.5, 1.0))
             pause_s = min(pause_s * 2, PAUSE_S_MAX)
+
+
+def _waits_s(arguments: Mapping[str, Any]) -> float:
+    """How long a call may wait before it is answered; the broker's own default is 3 s."""
+    waits = arguments.get("wait_seconds")
+    return waits if isinstance(waits, (int, float)) else 3
 
 
 def _why(failure: Exception | None) -> str:

@@ -13,6 +13,7 @@ from starlette.routing import Route
 
 from dropoff import errors
 from dropoff.client import BrokerUnreachable, Connection, RemoteError, connection
+from dropoff.client.failures import as_object
 from dropoff.doors.http import problems
 from dropoff.errors import DropoffError, Problem, every_error
 from tests.client.wires import Wire, wire_to
@@ -61,6 +62,30 @@ async def test_a_lost_answer_is_asked_for_again_under_the_same_key(scout: Connec
     assert (len(keys), len(set(keys))) == (3, 1)
     waiting = await operator.get("/v1/handoffs", state="waiting")
     assert [one["handoff_id"] for one in waiting["handoffs"]] == [sent["handoff_id"]]
+
+
+async def test_a_batch_whose_answer_was_lost_is_asked_for_again_under_the_same_keys(
+    scout: Connection, operator: Connection, wire: Wire
+):
+    """Each of its calls happened once, and answers what it answered; a refusal is an answer and raises nothing."""
+    drops = [{"verb": "drop_off", "arguments": {"payload": WORK}}] * 3
+    wire.lose_answers = 1
+    *sent, refused, mine = await within(
+        "the answers", scout.batch([*drops, {"verb": "drop_of"}, {"verb": "describe", "key": "mine"}])
+    )
+    assert (refused["status"], refused["error"]["code"]) == ("refused", "arguments_invalid")
+    assert mine["status"] == "described"
+    waiting = await operator.get("/v1/handoffs", state="waiting")
+    assert {one["handoff_id"] for one in waiting["handoffs"]} == {one["handoff_id"] for one in sent}
+    bodies = [as_object(asked.partition(b"\r\n\r\n")[2]) for asked in wire.requests if b"POST /v1/batch" in asked]
+    keys = [[call["key"] for call in body["calls"]] for body in bodies if body]
+    assert len(keys) == 2
+    assert keys[0] == keys[1]
+    assert (len(set(keys[0])), keys[0][-1]) == (5, "mine")
+
+    [picked] = await scout.batch([{"verb": "pick_up", "arguments": {"at_most": 5, "wait_seconds": 0}}])
+    settle = [{"verb": "complete", "arguments": {"lease_id": one["lease_id"]}} for one in picked["handoffs"]]
+    assert [answer["status"] for answer in await scout.batch(settle)] == ["completed"] * 3
 
 
 async def test_each_call_has_a_key_of_its_own_or_the_one_given(scout: Connection, wire: Wire):
