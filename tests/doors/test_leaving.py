@@ -164,6 +164,26 @@ async def test_another_takes_at_once_what_a_client_left(desk: Desk, scout: Agent
         assert (again["handoff_id"], again["attempt"]) == (sent["handoff_id"], 1)
 
 
+async def test_who_leaves_a_batch_that_waits_leaves_what_its_other_calls_took(desk: Desk, scout: Agent):
+    """One call has its work already, another still waits: nobody hears of either."""
+    await desk.queue("empty", {"type": "object"})
+    worker = await desk.agent("worker", "pick:research", "pick:empty")
+    sent = await scout.done("/v1/drop_off", {"payload": WORK})
+    calls = [
+        {"verb": "pick_up", "arguments": {"queue": "research", "wait_seconds": 0}},
+        {"verb": "pick_up", "arguments": {"queue": "empty", "wait_seconds": 30}},
+    ]
+    line = await post(desk, "/v1/batch", {"authorization": f"Bearer {worker.bearer}"}, {"calls": calls})
+
+    async def taken() -> bool:
+        return (await shown(desk, sent["handoff_id"]))["state"] == "leased"
+
+    await until("the first to be taken", taken)
+    assert await line.cut() == b""
+    await until("it to wait again", lambda: waits_again(desk, sent["handoff_id"]))
+    assert (await shown(desk, sent["handoff_id"]))["entries"][-1]["reason"] == LEFT
+
+
 async def test_the_same_call_again_gets_the_same_lease(desk: Desk, scout: Agent, writer: Agent):
     """Whose answer was lost after it had been written asks again under its key; and leaving then takes nothing back."""
     await scout.done("/v1/drop_off", {"payload": WORK})
