@@ -79,21 +79,25 @@ def refuse_what_does_not_compile(before: str, after: str, server: Server) -> Non
 class Copy:
     """The project once more, to be spoiled."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, texts: dict[str, str], seed: int) -> None:
         self.folder = folder
-        self.temporary = folder / "t"
-        self.temporary.mkdir(parents=True)
+        # Random agents tell the same stories with a guard and without.
+        self.environment = {"PYTHONPATH": str(folder), "TMPDIR": str(folder / "t"), "DROPOFF_SEED": str(seed)}
+        (folder / "t").mkdir(parents=True)
         for name in COPIED:
             source = ROOT / name
             if source.is_dir():
                 shutil.copytree(source, folder / name, ignore=shutil.ignore_patterns("__pycache__", "node_modules"))
             elif source.exists():
                 shutil.copy(source, folder / name)
+        self.write(texts)
         where = self._run([sys.executable, "-c", "import dropoff; print(dropoff.__file__)"], ONE_TEST_S)
         assert str(where).strip() == str(folder / "dropoff" / "__init__.py"), where
 
-    def lua(self, file: str) -> Path:
-        return self.folder / "dropoff" / "storage" / "lua" / file
+    def write(self, texts: dict[str, str]) -> None:
+        """These files of `lua/`."""
+        for file, text in texts.items():
+            (self.folder / "dropoff" / "storage" / "lua" / file).write_text(text, encoding="utf-8")
 
     def failing(self, tests: Sequence[str], limit_s: float, *options: str) -> list[str]:
         """Those of these tests that fail here, in the order in which they failed."""
@@ -113,7 +117,7 @@ class Copy:
 
     def _run(self, command: Sequence[str], limit_s: float) -> str | None:
         """What it printed; None if it took too long."""
-        environment = os.environ | {"PYTHONPATH": str(self.folder), "TMPDIR": str(self.temporary)}
+        environment = os.environ | self.environment
         environment.pop("PYTEST_ADDOPTS", None)
         process = subprocess.Popen(
             command,
@@ -141,17 +145,16 @@ class Copy:
 class Sabotage:
     """Guards to remove, tests to ask, copies to spoil."""
 
-    def __init__(self, folder: Path, seed: int, server: Server, noted: Noted) -> None:
-        os.environ["DROPOFF_SEED"] = str(seed)  # random agents tell the same stories with and without a guard
+    def __init__(self, folder: Path, seed: int, server: Server, noted: Noted, asked: Sequence[str] = ASKED) -> None:
+        self._texts = read_files()
         self._copies: Queue[Copy] = Queue()
         for place in range(AT_ONCE):
-            self._copies.put(Copy(folder / str(place)))
-        self._texts = read_files()
+            self._copies.put(Copy(folder / str(place), self._texts, seed))
         self._table = read_table()
         self._broken: set[str] = set()
         self._took: dict[str, list[str]] = {}
         self._server = server
-        self.noted = noted
+        self.noted, self._asked = noted, asked
 
     def run(self, chosen: Sequence[Guard]) -> dict[Guard, str]:
         """For each guard the test that missed it, or ""."""
@@ -175,12 +178,12 @@ class Sabotage:
         began, before = time.monotonic(), self._texts[guard.file]
         after = without(guard, before)
         copy = self._copies.get()
-        copy.lua(guard.file).write_text(after, encoding="utf-8")
+        copy.write({guard.file: after})
         try:
             refuse_what_does_not_compile(before, after, self._server)
             test = ask(copy, guard)
         finally:
-            copy.lua(guard.file).write_text(before, encoding="utf-8")
+            copy.write({guard.file: before})
             self._copies.put(copy)
         if test:
             self.noted(guard, test)
@@ -208,16 +211,14 @@ class Sabotage:
         """Who takes which branch; and who fails though nothing is removed, and so can notice nothing."""
         copy = self._copies.get()
         told = copy.folder / "taken.json"
-        for file, text in taken.told(self._texts, guards(self._texts)).items():
-            copy.lua(file).write_text(text, encoding="utf-8")
-        os.environ[taken.TOLD_IN] = str(told)
+        copy.write(taken.told(self._texts, guards(self._texts)))
+        copy.environment[taken.TOLD_IN] = str(told)
         try:
-            files = [str(file) for file in asked_files(ROOT)]
+            files = [str(file) for file in asked_files(copy.folder, self._asked)]
             self._broken |= set(copy.failing(files, ALL_TESTS_S * 3, "-p", taken.__name__))
             self._took = json.loads(told.read_text())
         finally:
-            for file, text in self._texts.items():
-                copy.lua(file).write_text(text, encoding="utf-8")
+            copy.write(self._texts)
             self._copies.put(copy)
 
     def _intact(self, tests: Sequence[str], limit_s: float) -> list[str]:
@@ -233,8 +234,8 @@ class Sabotage:
         return path.exists() and f"def {name.partition('[')[0]}(" in path.read_text(encoding="utf-8")
 
 
-def asked_files(root: Path) -> list[Path]:
-    found = [file.relative_to(root) for pattern in ASKED for file in sorted(root.glob(pattern))]
+def asked_files(root: Path, asked: Sequence[str]) -> list[Path]:
+    found = [file.relative_to(root) for pattern in asked for file in sorted(root.glob(pattern))]
     return [file for file in found if file.name.startswith("test_") and file.name not in ABOUT_SERVERS]
 
 
