@@ -8,7 +8,7 @@ are left out: they must not notice a change of letters, but tests a change of wh
 
 A guard is noticed when a test fails that passes while the guard is there. Which test noticed it last time stands in
 `noticed.json` and is asked first: the table makes it faster and can make nothing wrong; `--write` writes it anew. Where
-that test does not notice, all tests run once with guards that tell when their branch is taken (taken.py): who
+that test does not notice, all tests run once, in turns, with guards that tell when their branch is taken (taken.py): who
 never took a branch cannot miss it, and all others are asked, the quickest first.
 """
 
@@ -41,10 +41,11 @@ ROOT: Final = Path(__file__).parents[2]
 TABLE: Final = Path(__file__).with_name("noticed.json")
 COPIED: Final = ("dropoff", "tests", "schemas", "examples", "pyproject.toml", "README.md", "compose.yaml")
 
-# In this order they are asked. Of tests/scripts only what looks at what happens.
+# They are asked in turns, who is quick first. Of tests/scripts only what looks at what happens.
 ASKED: Final = (
-    *("tests/scripts/test_guards_*.py", "tests/store/*.py", "tests/upkeep/*.py", "tests/fundamentals/*.py"),
-    *("tests/agreement/*.py", "tests/scripts/test_nth_call.py", "tests/doors/http/*.py"),
+    ("tests/scripts/test_guards_*.py",),
+    ("tests/store/*.py", "tests/upkeep/*.py", "tests/scripts/test_nth_call.py"),
+    ("tests/fundamentals/*.py", "tests/agreement/*.py", "tests/doors/http/*.py"),
 )
 ABOUT_SERVERS: Final = ("test_embedded.py", "test_connection_loss.py", "test_refused_stores.py")
 
@@ -145,7 +146,9 @@ class Copy:
 class Sabotage:
     """Guards to remove, tests to ask, copies to spoil."""
 
-    def __init__(self, folder: Path, seed: int, server: Server, noted: Noted, asked: Sequence[str] = ASKED) -> None:
+    def __init__(
+        self, folder: Path, seed: int, server: Server, noted: Noted, asked: Sequence[Sequence[str]] = ASKED
+    ) -> None:
         self._texts = read_files()
         self._copies: Queue[Copy] = Queue()
         for place in range(AT_ONCE):
@@ -161,13 +164,11 @@ class Sabotage:
         known = [test for guard in chosen if (test := self._table.get(guard.name)) and self._exists(test)]
         self._broken |= set(self._intact(sorted(set(known)), ALL_TESTS_S))
         noticed = self._all(chosen, self._by_table)
-        left = [guard for guard, test in noticed.items() if not test]
-        if left:
-            self._look_at_all()
-            noticed |= self._all(left, self._by_search)
-        for guard in left:
-            if not noticed[guard]:
-                print(f"{guard.file}: {guard.name}: NOBODY NOTICED", flush=True)
+        for asked in self._asked:
+            left = [guard for guard, test in noticed.items() if not test]
+            if left:
+                self._look_at(asked)
+                noticed |= self._all(left, self._by_search)
         return noticed
 
     def _all(self, chosen: Sequence[Guard], ask: Callable[[Copy, Guard], str]) -> dict[Guard, str]:
@@ -207,14 +208,14 @@ class Sabotage:
                 left = [*some[some.index(test) + 1 :], *left]
         return ""
 
-    def _look_at_all(self) -> None:
+    def _look_at(self, asked: Sequence[str]) -> None:
         """Who takes which branch; and who fails though nothing is removed, and so can notice nothing."""
         copy = self._copies.get()
         told = copy.folder / "taken.json"
         copy.write(taken.told(self._texts, guards(self._texts)))
         copy.environment[taken.TOLD_IN] = str(told)
         try:
-            files = [str(file) for file in asked_files(copy.folder, self._asked)]
+            files = [str(file) for file in asked_files(copy.folder, asked)]
             self._broken |= set(copy.failing(files, ALL_TESTS_S * 3, "-p", taken.__name__))
             self._took = json.loads(told.read_text())
         finally:

@@ -1,11 +1,13 @@
 """Headers are obeyed: names are bound from them, and what runs is what is addressed. Their form is in test_rules.py."""
 
+import dataclasses
+
 import pytest
 
 from dropoff.core import lifecycle
 from dropoff.storage import scripts
 from dropoff.storage.keys import KINDS
-from dropoff.storage.scripts import Script, every_script, script
+from dropoff.storage.scripts import every_script, script
 from dropoff.storage.store import RedisStore
 from tests.look import Look
 from tests.servers import Server
@@ -21,8 +23,7 @@ def test_every_step_loads_on_both_servers_under_the_hash_that_it_is_called_by(se
 
 async def test_a_word_that_is_not_announced_is_a_fault(store: RedisStore, monkeypatch: pytest.MonkeyPatch):
     """A reply that nobody expects is not passed on as if it were one."""
-    real = script("overdue")
-    silent = Script(real.name, real.keys, real.args, frozenset({"something_else"}), real.text, real.sha)
+    silent = dataclasses.replace(script("overdue"), gives=frozenset({"something_else"}))
     monkeypatch.setattr("dropoff.storage.steps.script", lambda name: silent)
 
     with pytest.raises(AssertionError, match="overdue answered overdue, which its header does not announce"):

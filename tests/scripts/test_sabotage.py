@@ -68,7 +68,7 @@ def test_a_guard_that_does_nothing_is_missed_by_nobody(
     monkeypatch.setattr(sabotage, "refuse_what_does_not_compile", lambda *_: None)
     server = Server("valkey").start()
     try:
-        spoiled = Sabotage(tmp_path, 1, server, lambda guard, test: None, ["tests/scripts/test_guards_upkeep.py"])
+        spoiled = Sabotage(tmp_path, 1, server, lambda guard, test: None, [["tests/scripts/test_guards_upkeep.py"]])
         [noticed] = spoiled.run([one for one in guards(texts) if one.name == guard]).values()
     finally:
         server.stop()
