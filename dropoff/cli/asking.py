@@ -12,7 +12,7 @@ from dropoff.cli.session import Session
 
 
 class Declined(click.ClickException):
-    """Somebody has said no."""
+    """Somebody has said no: not what the command is for, so no success."""
 
     exit_code = 1
 

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import click
 
+from dropoff.cli.shown import in_one_line
 from dropoff.cli.times import DURATION, DURATION_OR_NEVER, length
 
 
@@ -17,7 +18,7 @@ def _length_or_never(seconds: int) -> str:
 
 
 SHOWN: Final[dict[str, Callable[[Any], str]]] = {
-    "purpose": lambda purpose: f"'{purpose}'" if purpose else "none",
+    "purpose": lambda purpose: f"'{in_one_line(purpose)}'" if purpose else "none",
     "lease_seconds": length,
     "max_attempts": str,
     "max_bytes": "{:,}".format,

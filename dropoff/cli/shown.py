@@ -135,7 +135,7 @@ class Shown:
         from rich.console import Group
         from rich.live import Live
 
-        with Live(console=self._console(), auto_refresh=False, vertical_overflow="visible") as screen:
+        with Live(console=self._console(), auto_refresh=False) as screen:
 
             def show(columns: Sequence[Column], rows: Iterable[Sequence[str]], words: Sequence[str]) -> None:
                 screen.update(Group(*map(_cell, words), _drawn(columns, rows)), refresh=True)

@@ -449,8 +449,9 @@ def test_a_freeze_stops_everybody_and_takes_nothing(broker: Up, queue: str):
     dropped(broker, queue)
     lease = picked(broker, queue, worker)["lease_id"]
     held = sum(one["leased"] for one in broker.ask("queue", "ls").json)
-    frozen = twice(broker, "freeze", "--reason", "audit")
-    assert frozen.json == {"standing": "frozen", "reason": "audit", "in_force": "everywhere"}
+    reason = "audit\n! all is well"
+    frozen = twice(broker, "freeze", "--reason", reason)
+    assert frozen.json == {"standing": "frozen", "reason": reason, "in_force": "everywhere"}
     assert "a thaw gives each a whole lease time" in frozen.err
     assert ("1 lease is held" if held == 1 else f"{held} leases are held") in frozen.err
 
@@ -461,7 +462,7 @@ def test_a_freeze_stops_everybody_and_takes_nothing(broker: Up, queue: str):
     for look in (["queue", "ls"], ["queue", "show", queue]):
         heard = broker.ask(*look)
         assert heard.code == 0
-        assert heard.err == '! Everything is frozen ("audit"). It goes on with: dropoff thaw\n'
+        assert heard.err == '! Everything is frozen ("audit ! all is well"). It goes on with: dropoff thaw\n'
         assert broker.ask(*look, "-q").err == heard.err
     watched = watching(broker)
     assert json.loads(line_of(watched))["frozen"] is True
