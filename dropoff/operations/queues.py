@@ -1,0 +1,183 @@
+"""Queues and their contracts: made, changed, paused, drained, removed."""
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from dropoff.contracts import lint
+from dropoff.contracts.schema import hash_of, split_ref
+from dropoff.core import limits, payload
+from dropoff.core.caller import Caller
+from dropoff.core.deciding import current, decided
+from dropoff.core.handoff import QueueName
+from dropoff.core.queue import Queue, QueueState
+from dropoff.core.store import StoredSchema
+from dropoff.errors import ArgumentsInvalid, Problem, QueueNotEmpty, SchemaUnknown
+from dropoff.operations.acting import Acting, require_name
+
+
+class NewQueue(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A queue as an operator asks for it. The schema without a version means the newest."""
+
+    name: str
+    schema: str
+    purpose: str = ""
+    lease_seconds: int = limits.LEASE_MS_DEFAULT // 1_000
+    max_attempts: int = limits.ATTEMPTS_MAX_DEFAULT
+    max_bytes: int = limits.PAYLOAD_BYTES_MAX
+    max_waiting: int = limits.WAITING_MAX_DEFAULT
+    approval: bool = False
+    expires_seconds: int = 0
+    retention_seconds: int = limits.RETENTION_MS_DEFAULT // 1_000
+
+
+class Queues(Acting):
+    """Acts on queues and schemas."""
+
+    async def push_schema(self, caller: Caller, name: str, content: Any) -> tuple[StoredSchema, bool]:
+        """Register content as the next version of this schema; the same content again is the version it has."""
+
+        async def push(caller: Caller) -> tuple[StoredSchema, bool]:
+            require_name("name", name, "dropoff schema push")
+            lint.require(name, content)  # costs up to seconds, so after the question who is asking
+            encoded = payload.canonical(content)
+            return await self.store.put_schema(caller, name, hash_of(encoded), encoded)
+
+        return await self._done(caller, "register schemas", push)
+
+    async def add_queue(self, caller: Caller, new: NewQueue) -> Queue:
+        """Make the queue; the same again is the same queue, other settings are `QueueExists`."""
+        require_name("name", new.name, "dropoff queue add")
+        _require_limits(new, "dropoff queue add")
+
+        async def add(caller: Caller) -> Queue:
+            ref, hash = await self._pinned(new.schema)
+            bare = Queue(name=QueueName(new.name), schema=ref, schema_hash=hash)
+            return await self.store.put_queue(caller, _queue(new, bare))
+
+        return await self._done(caller, "add queues", add)
+
+    async def edit_queue(self, caller: Caller, name: str, changes: Mapping[str, Any]) -> Queue:
+        """Change settings of a queue, by the names that `NewQueue` gives them; the schema stays. In force on return."""
+
+        async def edit(caller: Caller) -> Queue:
+            queue = await self._known_queue(name)
+            edited = msgspec.structs.replace(_settings(queue), **changes)
+            _require_limits(edited, "dropoff queue edit")
+            return await self._put(caller, queue, _queue(edited, queue))
+
+        return await self._done(caller, "edit queues", edit)
+
+    async def set_queue(self, caller: Caller, name: str, state: QueueState, reason: str = "") -> Queue:
+        """Pause (nothing goes out), drain (nothing comes in) or open a queue. In force on return."""
+
+        async def change(caller: Caller) -> Queue:
+            queue = await self._operated_queue(caller, name)
+            return await self._put(caller, queue, msgspec.structs.replace(queue, state=state, reason=reason))
+
+        return await decided(self.store, await current(self.store, caller), change)
+
+    async def remove_queue(self, caller: Caller, name: str) -> int:
+        """Remove a queue in which nothing is going on; what ended in it is forgotten at once. Says how many that were.
+
+        `QueueNotEmpty` while anything waits, is held, scheduled or leased; then what ended stays as well.
+        """
+
+        async def remove(caller: Caller) -> int:
+            queue = await self._known_queue(name)
+            figures = (await self.store.figures([queue.name]))[queue.name]
+            left = figures.waiting + figures.leased + figures.scheduled + figures.held
+            if left:
+                raise QueueNotEmpty(queue=name, left=left)
+            closed = msgspec.structs.replace(queue, state="draining", retention_ms=0, reason="is being removed")
+            closed = await self.store.put_queue(caller, closed)
+            try:
+                erased = await self._erase_all(caller, queue.name)
+                await self.store.drop_queue(caller, closed)
+            except QueueNotEmpty:  # something came in just before it was closed
+                await self.store.put_queue(caller, msgspec.structs.replace(queue, rev=closed.rev))
+                raise
+            return erased
+
+        return await self._done(caller, "remove queues", remove)
+
+    async def _erase_all(self, caller: Caller, queue: QueueName) -> int:
+        """Forget all that has ended in a queue that keeps nothing."""
+        erased = 0
+        while ended := (await self.store.overdue(queue, limits.OVERDUE_AT_ONCE)).ended:
+            erased += sum(
+                done is not None for done in await asyncio.gather(*(self.store.erase(id, caller) for id in ended))
+            )
+        return erased
+
+    async def _put(self, caller: Caller, queue: Queue, changed: Queue) -> Queue:
+        return queue if changed == queue else await self.store.put_queue(caller, changed)
+
+    async def _pinned(self, ref: str) -> tuple[str, str]:
+        """`name@version` and hash of the schema that a reference means."""
+        known = await self.store.schemas()
+        split = split_ref(ref)
+        if split is not None:
+            name, version = split
+            versions = [
+                int(known_ref.rpartition("@")[2]) for known_ref in known if known_ref.rpartition("@")[0] == name
+            ]
+            wanted = f"{name}@{version or max(versions, default=0)}"
+            if wanted in known:
+                return wanted, known[wanted]
+        raise SchemaUnknown(schema=ref, known=tuple(known))
+
+
+def _queue(new: NewQueue, base: Queue) -> Queue:
+    return msgspec.structs.replace(
+        base,
+        purpose=new.purpose,
+        lease_ms=new.lease_seconds * 1_000,
+        attempts_max=new.max_attempts,
+        payload_bytes_max=new.max_bytes,
+        waiting_max=new.max_waiting,
+        approval=new.approval,
+        expires_ms=new.expires_seconds * 1_000,
+        retention_ms=new.retention_seconds * 1_000,
+    )
+
+
+def _settings(queue: Queue) -> NewQueue:
+    """What `_queue` would make it from."""
+    return NewQueue(
+        name=queue.name,
+        schema=queue.schema,
+        purpose=queue.purpose,
+        lease_seconds=queue.lease_ms // 1_000,
+        max_attempts=queue.attempts_max,
+        max_bytes=queue.payload_bytes_max,
+        max_waiting=queue.waiting_max,
+        approval=queue.approval,
+        expires_seconds=queue.expires_ms // 1_000,
+        retention_seconds=queue.retention_ms // 1_000,
+    )
+
+
+def _require_limits(new: NewQueue, verb: str) -> None:
+    """Each setting within what the broker can keep its promise for."""
+    ranges = {
+        "lease_seconds": (limits.LEASE_MS_MIN // 1_000, limits.LEASE_MS_MAX // 1_000),
+        "max_attempts": (1, 1_000),
+        "max_bytes": (1, limits.PAYLOAD_BYTES_MAX),
+        "max_waiting": (1, limits.WAITING_MAX_DEFAULT),
+        "expires_seconds": (0, limits.EXPIRES_MS_MAX // 1_000),
+        "retention_seconds": (limits.RETENTION_MS_MIN // 1_000, limits.EXPIRES_MS_MAX // 1_000),
+    }
+    problems = [
+        Problem(
+            path=name, problem=f"{getattr(new, name)} is not between {least} and {most}", got=str(getattr(new, name))
+        )
+        for name, (least, most) in ranges.items()
+        if not least <= getattr(new, name) <= most
+    ]
+    if len(new.purpose) > limits.NOTE_CHARS_MAX:
+        problems.append(Problem(path="purpose", problem=f"too long (more than {limits.NOTE_CHARS_MAX} characters)"))
+    if problems:
+        raise ArgumentsInvalid(verb=verb, problems=tuple(problems))
