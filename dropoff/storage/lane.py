@@ -56,6 +56,10 @@ BROKEN: Final = ("OOM", "MISCONF", "READONLY", "LOADING", "NOREPLICAS", "MASTERD
 Stored = Literal["nothing", "unknown"]
 
 
+class Again(list[Any]):
+    """The answer of a step that was lost before. If it is a refusal, the first one may have run all the same."""
+
+
 class Asked:
     """A command as it is sent, and who waits for its answer."""
 
@@ -220,7 +224,8 @@ class Lane:
         connection = await self._link.connected()
         try:
             await connection.send_packed_command(asked.packed, check_health=False)
-            _settle(asked, await _answer(connection), "unknown")
+            answer = await _answer(connection)
+            _settle(asked, Again(cast("list[Any]", answer)) if isinstance(answer, list) else answer, "unknown")
         except (RedisError, OSError) as error:
             log.warning("lost the store again, with one command that was asked alone: %s", error)
             await self._link.drop()

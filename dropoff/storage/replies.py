@@ -39,6 +39,7 @@ class Reply(NamedTuple):
     word: str
     facts: Facts
     entry: Entry | None
+    again: bool = False  # it was asked before, and its answer was lost
 
 
 def facts_of(flat: Sequence[Any]) -> Facts:

@@ -18,6 +18,7 @@ from dropoff.errors import BrokerUnavailable, HandoffUnknown, LeaseUnknown, Stor
 from dropoff.storage.commit import Commit
 from dropoff.storage.connection import Source, lacks_rights
 from dropoff.storage.keys import Keys
+from dropoff.storage.lane import Again
 from dropoff.storage.replies import Reply, facts_of, made_entry, refusal_of
 from dropoff.storage.scripts import script
 
@@ -59,7 +60,7 @@ class Steps:
         return reply
 
     async def _raise_lease_refusal(self, caller: Caller, lease: Lease, reply: Reply) -> None:
-        if reply.word == "refused" and reply.facts["code"] == b"lease_unknown":
+        if reply.word == "refused" and reply.facts["code"] == b"lease_unknown" and not reply.again:
             held = await self.leases_of(caller.agent)
             raise LeaseUnknown(lease_id=lease.id, held=tuple(lease.id for lease in held))
         self._raise_refusal(reply, handoff_id=lease.handoff_id)
@@ -118,9 +119,11 @@ class Steps:
             reply = await self._commit.ask(*command)
         word, facts, entry = reply[0].decode(), facts_of(reply[1]), facts_of(reply[2])
         assert word in step.gives, f"{name} answered {word}, which its header does not announce"
-        return Reply(word, facts, made_entry(entry) if entry else None)
+        return Reply(word, facts, made_entry(entry) if entry else None, isinstance(reply, Again))
 
     def _raise_refusal(self, reply: Reply, *, handoff_id: str = "") -> None:
+        if reply.again and reply.word in ("stale", "refused"):  # it may have run before something changed that
+            raise BrokerUnavailable(stored="unknown")
         if reply.word == "stale":
             raise Stale
         if reply.word == "refused":

@@ -181,7 +181,7 @@ class McpDoor:
         trace = beside.trace(meta.get(TRACE)) or visit.caller.trace
         call = verb.call(self._broker, msgspec.structs.replace(visit.caller, trace=trace), request, key)
         answer = await (while_here(visit.receive, call) if verb.waits and request.wait_seconds else call)
-        visit.taken = answer.taken
+        visit.taken += answer.taken
         return answer
 
 
