@@ -27,9 +27,9 @@ from tests.crash.conductor import (
     Broker,
     broker_in_a_folder,
     furnish,
-    history,
     kill_store,
     load_on,
+    settle,
     store_client,
     store_pid,
     until,
@@ -145,7 +145,7 @@ async def test_a_killed_store_is_started_once_and_all_workers_find_it(broker: Br
 async def test_a_worker_that_is_killed_under_load_is_replaced_and_nothing_is_lost(broker: Broker, fresh_seed: int):
     """kill -9, of each in turn; the others go on, and every answered call was true."""
     first, parent = children(broker.pid), broker.pid
-    async with load_on(broker, fresh_seed) as (load, file):
+    async with load_on(broker, fresh_seed) as load:
         for victim in first:
             await asyncio.sleep(0.4)
             before = children(parent)
@@ -156,10 +156,7 @@ async def test_a_worker_that_is_killed_under_load_is_replaced_and_nothing_is_los
 
             await until("another in its place", replaced)
         await broker.ready()
-        assert load.stdin is not None
-        load.stdin.close()
-        assert await asyncio.wait_for(load.wait(), 90) == 0
-        seen = await history(broker.data, file)
+        seen = await settle(broker, load)
     assert broken(seen) == [], f"seed {fresh_seed}"
     assert [event for event in seen.events if event["what"] == "unanswered"], "the kills were met under load"
     assert not children(parent) & first
@@ -189,7 +186,7 @@ async def test_a_worker_that_is_told_to_stop_stops_in_order_and_is_replaced(brok
 
 async def test_the_parent_killed_under_load_leaves_nothing_but_the_store(broker: Broker, fresh_seed: int):
     """Its workers stop in order by themselves; the next `up` adopts the store, in which everything is."""
-    async with load_on(broker, fresh_seed) as (load, file):
+    async with load_on(broker, fresh_seed) as load:
         await asyncio.sleep(0.5)
         orphans, store = children(broker.pid), await store_pid(broker.data)
         assert len(orphans) == COUNT
@@ -200,10 +197,7 @@ async def test_the_parent_killed_under_load_leaves_nothing_but_the_store(broker:
         await broker.start()
         await broker.ready()
         assert await store_pid(broker.data) == store, "it has started no second store"
-        assert load.stdin is not None
-        load.stdin.close()
-        assert await asyncio.wait_for(load.wait(), 90) == 0
-        seen = await history(broker.data, file)
+        seen = await settle(broker, load)
     assert broken(seen) == [], f"seed {fresh_seed}"
     assert await broker.stop() == 0
     assert await store_pid(broker.data) is None
@@ -211,7 +205,7 @@ async def test_the_parent_killed_under_load_leaves_nothing_but_the_store(broker:
 
 async def test_stopped_under_load_all_end_in_order(broker: Broker, fresh_seed: int):
     """SIGTERM: exit code 0, no worker and no store left, no handoff half done; what was in flight was answered."""
-    async with load_on(broker, fresh_seed) as (load, file):
+    async with load_on(broker, fresh_seed) as load:
         await asyncio.sleep(0.5)
         crew = children(broker.pid)
         began = time.monotonic()
@@ -219,15 +213,11 @@ async def test_stopped_under_load_all_end_in_order(broker: Broker, fresh_seed: i
         assert time.monotonic() - began < workers.LEAVE_S, "nobody had to be given up"
         assert alive(crew) == set()
         assert await store_pid(broker.data) is None
-        told = [line for line in file.read_text().splitlines() if '"unanswered"' in line]
-        assert not [line for line in told if "TimeoutError" in line]
+        assert not [event for event in load.events() if event.get("why") == "TimeoutError"]
 
         await broker.start()
         await broker.ready()
-        assert load.stdin is not None
-        load.stdin.close()
-        assert await asyncio.wait_for(load.wait(), 90) == 0
-        seen = await history(broker.data, file)
+        seen = await settle(broker, load)
     assert broken(seen) == [], f"seed {fresh_seed}"
 
 

@@ -20,7 +20,7 @@ import httpx2
 import pytest
 
 from tests.crash.checker import broken
-from tests.crash.conductor import QUEUE, Broker, furnish, history, kill_store, load_on, store_client, store_pid, until
+from tests.crash.conductor import QUEUE, Broker, furnish, kill_store, load_on, settle, store_client, store_pid, until
 from tests.servers import until as let_go
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the disk of this test is a tmpfs")
@@ -109,7 +109,7 @@ async def test_a_disk_filled_to_the_last_byte_loses_nothing_and_service_returns_
     await broker.start()
     await broker.ready()
     disk.leave(ROOM)
-    async with load_on(broker, fresh_seed) as (load, file):
+    async with load_on(broker, fresh_seed) as load:
         told: list[str] = []
 
         async def full() -> bool:
@@ -129,10 +129,7 @@ async def test_a_disk_filled_to_the_last_byte_loses_nothing_and_service_returns_
         await broker.ready()
         assert time.monotonic() - began < BACK_S
         await asyncio.sleep(0.5)  # and some load on top
-        assert load.stdin is not None
-        load.stdin.close()
-        assert await asyncio.wait_for(load.wait(), 90) == 0
-        seen = await history(broker.data, file)
+        seen = await settle(broker, load)
     assert broken(seen) == [], f"seed {fresh_seed}"
     refused = [event for event in seen.events if event["what"] == "refused" and event["code"] == "broker_unavailable"]
     assert len([event for event in refused if event["verb"] == "drop_off"]) > 3, "the full disk was met under load"
