@@ -12,7 +12,6 @@ from tests.agreement.subjects import Subjects
 
 _new = msgspec.structs.replace
 
-
 FROZEN_CALLS: Final = 2  # so that a run does not spend its time before a shut gate
 
 

@@ -47,10 +47,13 @@ class Records(Leases):
         return principal
 
     async def gate(self, by: Caller, agent: AgentName, rev: str, standing: str, reason: str = "") -> bool:
-        """Only ever a higher revision. A thaw notes when: what is held then has one whole term."""
+        """Only ever a higher revision, and none older than the record.
+
+        A thaw notes when: what is held then has one whole term.
+        """
         self._pass(by, "operating")
-        known_rev, known = self._gate.get(agent, (-1, ""))
-        if known_rev >= int(rev):
+        record, (known_rev, known) = self._principals.get(agent), self._gate.get(agent, (-1, ""))
+        if known_rev >= int(rev) or (record and int(record.rev) > int(rev)):
             return False
         self._gate[agent] = (int(rev), standing)
         if (known, standing) == ("frozen", "active"):

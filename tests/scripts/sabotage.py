@@ -8,8 +8,8 @@ are left out: they must not notice a change of letters, but tests a change of wh
 
 A guard is noticed when a test fails that passes while the guard is there. Which test noticed it last time stands in
 `noticed.json` and is asked first: the table makes it faster and can make nothing wrong; `--write` writes it anew. Where
-that test does not notice, all tests run once, in turns, with guards that tell when their branch is taken (taken.py): who
-never took a branch cannot miss it, and all others are asked, the quickest first.
+that test does not notice, all others are asked in turns. Before each turn they run once with guards that tell when
+their branch is taken (taken.py): who never took a branch cannot miss it, and is not asked.
 """
 
 import argparse
@@ -41,8 +41,11 @@ ROOT: Final = Path(__file__).parents[2]
 TABLE: Final = Path(__file__).with_name("noticed.json")
 COPIED: Final = ("dropoff", "tests", "schemas", "examples", "pyproject.toml", "README.md", "compose.yaml")
 
+Noted = Callable[[Guard, str], None]
+Turns = Sequence[Sequence[str]]
+
 # They are asked in turns, who is quick first. Of tests/scripts only what looks at what happens.
-ASKED: Final = (
+ASKED: Final[Turns] = (
     ("tests/scripts/test_guards_*.py",),
     ("tests/store/*.py", "tests/upkeep/*.py", "tests/scripts/test_nth_call.py"),
     ("tests/fundamentals/*.py", "tests/agreement/*.py", "tests/doors/http/*.py"),
@@ -50,7 +53,6 @@ ASKED: Final = (
 ABOUT_SERVERS: Final = ("test_embedded.py", "test_connection_loss.py", "test_refused_stores.py")
 
 WRITING: Final = Lock()
-Noted = Callable[[Guard, str], None]
 
 AT_ONCE: Final = 2
 ONE_TEST_S: Final = 60.0
@@ -198,14 +200,12 @@ class Sabotage:
         return next(iter(copy.failing([known], ONE_TEST_S)), "")
 
     def _by_search(self, copy: Copy, guard: Guard) -> str:
-        """Ask all who took the branch. What failed is asked once more: who fails by chance has noticed nothing."""
+        """Ask all who took the branch."""
         left = [test for test in self._took.get(guard.name, []) if test not in self._broken]
         while left:
             some, left = left[:ASKED_AT_ONCE], left[ASKED_AT_ONCE:]
             for test in copy.failing(some, ALL_TESTS_S, "-x"):
-                if copy.failing([test], ONE_TEST_S):
-                    return test
-                left = [*some[some.index(test) + 1 :], *left]
+                return test
         return ""
 
     def _look_at(self, asked: Sequence[str]) -> None:

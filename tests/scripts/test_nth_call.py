@@ -19,7 +19,7 @@ from dropoff.errors import StorageFull, StoreRefused
 from dropoff.storage.connection import Source
 from dropoff.storage.keys import KINDS, Keys
 from dropoff.storage.store import RedisStore
-from tests.look import INDEXES_OF, INDEXES_OF_FINAL, Look
+from tests.look import INDEXES_OF, Look
 from tests.scripts.rules import (
     ADDS_WORK,
     READS,
@@ -162,9 +162,9 @@ def check_places(before: Found, after: Found, keys: Keys) -> None:
         }
         demanded: set[str] = set()
         if name in new:
-            demanded = set((INDEXES_OF | INDEXES_OF_FINAL)[new[name]["state"]])
-            if new[name]["state"] in ("held", "scheduled", "waiting") and new[name].get("expires"):
-                demanded.add("expiries")
+            demanded = set(INDEXES_OF[new[name]["state"]])
+            if not new[name].get("expires"):
+                demanded.discard("expiries")
         assert stands == demanded, f"{id} stands in {stands}"
 
 
