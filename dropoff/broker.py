@@ -57,6 +57,7 @@ from dropoff.errors import (
     Problem,
     QueueUnknown,
     ResultInvalid,
+    SchemaUnknown,
 )
 
 T = TypeVar("T")
@@ -406,7 +407,8 @@ class Broker:
         known = self._schemas.get(queue.schema_hash)
         if known is None:
             stored = await self.store.schema(queue.schema_hash)
-            assert stored is not None, f"{queue.schema} is pinned, and was never stored"
+            if stored is None:  # its key was lost; the same content pushed again puts it back
+                raise SchemaUnknown(schema=queue.schema, known=tuple(await self.store.schemas()))
             name, version = queue.schema.split("@")
             known = Schema(name=name, version=int(version), hash=stored.hash, content=stored.content)
             if len(self._schemas) >= SCHEMAS_KEPT:

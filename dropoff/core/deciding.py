@@ -12,7 +12,7 @@ takes only higher revisions, so that does no harm however often and by whomever 
 from collections.abc import Awaitable, Callable
 from typing import Final, TypeVar
 
-from dropoff.core.caller import EVERYONE, Caller, Principal, caller_of, caller_upkeep
+from dropoff.core.caller import EVERYONE, Caller, Principal, Standing, caller_of, caller_upkeep
 from dropoff.core.store import Stale, Store
 from dropoff.errors import ChangingNow, NotAllowed, QueueNeeded, QueueUnknown, Unauthenticated
 
@@ -56,5 +56,13 @@ async def renewed(store: Store, caller: Caller) -> Caller:
 
 
 async def everyone(store: Store) -> Principal:
-    """The record of everybody at once, which the gate knows on return; no step passes without its word."""
-    return await store.enforce(EVERYONE) or await store.put_principal(caller_upkeep(), Principal(agent=EVERYONE))
+    """The record of everybody at once, which the gate knows on return; no step passes without its word.
+
+    Where the record was lost it is made again by what the gate knows: that must not end a freeze.
+    """
+    known = await store.enforce(EVERYONE)
+    if known is not None:
+        return known
+    frozen = (await store.standing(EVERYONE)).endswith(" frozen")
+    standing: Standing = "frozen" if frozen else "active"
+    return await store.put_principal(caller_upkeep(), Principal(agent=EVERYONE, standing=standing))

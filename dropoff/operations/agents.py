@@ -82,9 +82,10 @@ class Agents(Acting):
     async def _operator_with(self, bearer_hash: str) -> Principal:
         await everyone(self.store)  # before anybody calls: no step passes without its word
         known = await self.store.principal(OPERATOR, fresh=True) or Principal(agent=OPERATOR, grants=(Grant("admin"),))
-        if bearer_hash in known.bearers:
+        if await self.store.agent_by_bearer(bearer_hash) == OPERATOR and bearer_hash in known.bearers:
             return known
-        changed = msgspec.structs.replace(known, bearers=(*known.bearers, bearer_hash))
+        # Also where only the index of bearers was lost: who is to have it mended must be known.
+        changed = msgspec.structs.replace(known, bearers=tuple(dict.fromkeys((*known.bearers, bearer_hash))))
         return await self.store.put_principal(caller_upkeep(), changed)
 
     async def _changed(

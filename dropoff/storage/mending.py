@@ -6,24 +6,27 @@ are put again where something that stands beside them is missing; schemas are re
 ledger names them.
 
 What cannot be put back: a handoff's own record (then its index entries go, so that nothing hangs on them; the ledger
-still tells of it), an agent's record, a schema's content, the ledger.
+still tells of it), an agent's record (then the gate closes for it), a schema's content, the ledger.
 
 Every key is looked at once (SCAN), and what a key names is corrected in batches: a store of a million handoffs takes
 about a minute of this, beside the work.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Awaitable, Iterable
 from typing import Final, NamedTuple
 
 from dropoff.core import limits
-from dropoff.core.caller import caller_upkeep
+from dropoff.core.caller import EVERYONE, caller_upkeep
 from dropoff.core.handoff import AgentName, queue_of
-from dropoff.core.store import Mended
+from dropoff.core.store import Mended, Stale
+from dropoff.errors import QueueExists
 from dropoff.storage.handoffs import Handoffs
 from dropoff.storage.reading import Reading
 from dropoff.storage.replies import facts_of, queue_of_record
 
+AT_ONCE: Final = limits.OVERDUE_AT_ONCE  # handoffs that are corrected in one go
+PAGE: Final = 1_000  # of the ledger, read in one go
 INDEXES: Final = frozenset({"leases", "timers", "held", "expiries", "final", "dead", "holds"})
 NOWHERE: Final = "*"  # no agent and no version has this name
 
@@ -70,40 +73,45 @@ class Mending(Handoffs, Reading):
 
     async def _named(self) -> AsyncIterator[list[Named]]:
         """Every handoff that any key names, a few at a time."""
-        async for key in self._keys("*"):
-            kind, parts = self.keys.parse(key)
-            if kind == "handoff":
-                yield [Named(parts["id"])]
-            elif kind == "ready":
-                async for some in self._in_stream(key, parts["version"]):
-                    yield some
-            elif kind in INDEXES:
-                async for some in self._in_index(key, parts.get("agent", NOWHERE)):
-                    yield some
+        async for keys in self._pages("*"):
+            parsed = [(key, *self.keys.parse(key)) for key in keys]
+            records = [Named(parts["id"]) for _, kind, parts in parsed if kind == "handoff"]
+            for start in range(0, len(records), AT_ONCE):
+                yield records[start : start + AT_ONCE]
+            for key, kind, parts in parsed:
+                if kind == "ready":
+                    async for some in self._in_stream(key, parts["version"]):
+                        yield some
+                elif kind in INDEXES:
+                    async for some in self._in_index(key, parts.get("agent", NOWHERE)):
+                        yield some
 
     async def _in_stream(self, key: str, version: str) -> AsyncIterator[list[Named]]:
+        """As far as it goes now: who reads on until nothing comes never ends while others drop off."""
         after = "-"
         while True:
-            found = await self._commit.ask("XRANGE", key, after, "+", "COUNT", str(limits.OVERDUE_AT_ONCE))
-            if not found:
-                return
+            found = await self._commit.ask("XRANGE", key, after, "+", "COUNT", str(AT_ONCE))
             yield [Named(fields[1].decode(), version=version, entry=entry.decode()) for entry, fields in found]
+            if len(found) < AT_ONCE:
+                return
             after = f"({found[-1][0].decode()}"
 
     async def _in_index(self, key: str, agent: str) -> AsyncIterator[list[Named]]:
         cursor = b"0"
         while True:
-            cursor, found = await self._commit.ask("ZSCAN", key, cursor, "COUNT", str(limits.OVERDUE_AT_ONCE))
+            cursor, found = await self._commit.ask("ZSCAN", key, cursor, "COUNT", str(AT_ONCE))
             yield [Named(id.decode(), agent=agent) for id in found[::2]]
             if cursor == b"0":
                 return
 
-    async def _keys(self, pattern: str) -> AsyncIterator[str]:
+    async def _keys(self, pattern: str) -> list[str]:
+        return [key async for keys in self._pages(pattern) for key in keys]
+
+    async def _pages(self, pattern: str) -> AsyncIterator[list[str]]:
         cursor = b"0"
         while True:
             cursor, names = await self._commit.ask("SCAN", cursor, "MATCH", self.keys.base + pattern, "COUNT", "1000")
-            for name in names:
-                yield name.decode()
+            yield [name.decode() for name in names]
             if cursor == b"0":
                 return
 
@@ -111,28 +119,39 @@ class Mending(Handoffs, Reading):
 
     async def _mend_queues(self) -> int:
         """A queue's settings and the index of all queues carry the same content; either is made from the other."""
+        configs = {self.keys.parse(key)[1]["queue"]: key for key in await self._keys("q:*:config")}
+        # Read after the look at all keys, which takes its time: a queue that was removed meanwhile is in neither.
         index = facts_of(await self._commit.ask("HGETALL", self.keys.of("queues")))
-        configs = {self.keys.parse(key)[1]["queue"]: key async for key in self._keys("q:*:config")}
         mended = 0
         for name in configs.keys() - index.keys():
             rev, content = await self._commit.ask("HMGET", configs[name], "rev", "content")
-            await self.put_queue(caller_upkeep(), queue_of_record(rev, content))
-            mended += 1
+            if rev is not None:
+                mended += await self._put_again(self.put_queue(caller_upkeep(), queue_of_record(rev, content)))
         for name in index.keys() - configs.keys():
-            await self.put_queue(caller_upkeep(), queue_of_record(b"0", index[name].partition(b" ")[2]))
-            mended += 1
+            queue = queue_of_record(b"0", index[name].partition(b" ")[2])
+            mended += await self._put_again(self.put_queue(caller_upkeep(), queue))
         return mended
+
+    async def _put_again(self, put: Awaitable[object]) -> int:
+        """Whoever changes the same record at this moment puts it back as well."""
+        try:
+            await put
+        except (Stale, QueueExists):
+            return 0
+        return 1
 
     async def _mend_schemas(self) -> int:
         if await self.schemas():
             return 0
         mended, after = 0, "0-0"
-        while entries := await self.entries(after=after, at_most=1_000):
-            after = entries[-1].id
+        while True:
+            entries = await self.entries(after=after, at_most=PAGE)
             for entry in entries:
                 if entry.step == "put_schema":
                     mended += await self._register_again(entry.reason, entry.schema)
-        return mended
+            if len(entries) < PAGE:  # others write on meanwhile, and know nothing of older schemas
+                return mended
+            after = entries[-1].id
 
     async def _register_again(self, ref: str, hash: str) -> int:
         content = await self._commit.ask("GET", self.keys.of("schema", hash=hash))
@@ -142,11 +161,12 @@ class Mending(Handoffs, Reading):
         return 1
 
     async def _mend_agents(self) -> int:
+        names = {self.keys.parse(key)[1]["agent"] for key in await self._keys("agent:*")}
         agents: Iterable[bytes] = await self._commit.ask("SMEMBERS", self.keys.of("agents"))
         listed = {name.decode() for name in agents}
         bearers = facts_of(await self._commit.ask("HGETALL", self.keys.of("bearers")))
-        names = [self.keys.parse(key)[1]["agent"] async for key in self._keys("agent:*")]
-        return sum([await self._mend_agent(AgentName(name), name in listed, bearers) for name in names])
+        mended = sum([await self._mend_agent(AgentName(name), name in listed, bearers) for name in sorted(names)])
+        return mended + sum([await self._close(AgentName(name)) for name in sorted(listed - names)])
 
     async def _mend_agent(self, agent: AgentName, listed: bool, bearers: dict[str, bytes]) -> int:
         principal = await self.principal(agent, fresh=True)
@@ -154,10 +174,24 @@ class Mending(Handoffs, Reading):
             return 0
         found = listed and all(bearers.get(hash) == agent.encode() for hash in principal.bearers)
         if not found:
-            await self.put_principal(caller_upkeep(), principal)
+            await self._put_again(self.put_principal(caller_upkeep(), principal))
         elif await self.standing(agent) != f"{principal.rev} {principal.standing}":
             await self.enforce(agent)
         if principal.standing == "revoked":
             for lease in await self.leases_of(agent):
                 await self.recall(lease, "the holder is revoked")
         return 0 if found else 1
+
+    async def _close(self, agent: AgentName) -> int:
+        """An agent whose record is lost is nobody, and by the gate's old word it would go on until brokers forget it.
+
+        Not so everybody at once, whose record is made again by the gate's word where it is needed (`everyone`).
+        """
+        if agent == EVERYONE or await self.principal(agent, fresh=True) is not None:
+            return 0
+        rev, _, standing = (await self.standing(agent)).partition(" ")
+        if standing == "revoked":
+            return 0
+        above = str(max(int(rev or 0) + 1, await self._now_ms()))
+        await self.gate(caller_upkeep(), agent, above, "revoked", "its record is lost")
+        return 1

@@ -69,12 +69,26 @@ class Outage(NamedTuple):
     spared_until: int  # one lease time after its end
 
 
+class Excused(NamedTuple):
+    """Refusals that were right for a while, of one agent or of all: a key was gone."""
+
+    agent: str
+    began: int
+    ended: int
+    codes: frozenset[str]
+
+    def covers(self, event: Event) -> bool:
+        its_time = self.began <= event["heard"] and event["sent"] <= self.ended
+        return its_time and event["code"] in self.codes and self.agent in ("", event["agent"])
+
+
 class History(NamedTuple):
     events: Sequence[Event]
     entries: Sequence[Entry]  # with their `id`, in the order of the stream
     records: Mapping[str, Record]
     settled: bool = True  # the load has let everything come to its end
     outages: Sequence[Outage] = ()
+    excused: Sequence[Excused] = ()
     gone: frozenset[str] = frozenset()  # handoffs whose record somebody deleted: nothing is told of them any more
     unread: frozenset[str] = frozenset()  # entries that the store has lost: a late answer has no leaf of them
 
@@ -240,11 +254,19 @@ def _drop_offs_are_there(history: History) -> Broken:
             yield f"{id}: dropped off twice under the key {event['key']}, also as {made[by]}"
 
 
+def _given_up(history: History) -> set[tuple[str, str]]:
+    """Calls that went unanswered once, and were refused for want of a key when they were asked again."""
+    unanswered = {(event["agent"], event["key"]) for event in _told(history, "unanswered")}
+    refused = (event for event in _told(history, "refused") if any(one.covers(event) for one in history.excused))
+    return {(event["agent"], event["key"]) for event in refused} & unanswered
+
+
 def _nothing_came_from_nowhere(history: History) -> Broken:
     """The load asks until it is answered, so what was done in an agent's name was also acknowledged; but for the one
     call that was under way when its process was killed.
     """
     lives = Counter(event["agent"] for event in _told(history, "born"))
+    lives += Counter(by for by, _ in _given_up(history))
     acknowledged = {event.get("entry") for event in history.events}
     unknown: dict[str, list[str]] = defaultdict(list)
     for entry in history.entries:
@@ -316,7 +338,9 @@ def _found_outcomes_stand(history: History) -> Broken:
 
 def _nothing_unexpected_was_said(history: History) -> Broken:
     for event in _told(history, "refused"):
-        if event["code"] not in MAY_BE_REFUSED[event["verb"]] | set(event.get("expects", ())):
+        may = MAY_BE_REFUSED[event["verb"]] | set(event.get("expects", ()))
+        may |= {"lease_unknown", "handoff_unknown"} if event.get("handoff") in history.gone else set()
+        if event["code"] not in may and not any(excused.covers(event) for excused in history.excused):
             yield f"{event['agent']} {event['verb']} was refused with {event['code']}: {event['sentence']}"
 
 

@@ -16,7 +16,7 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -29,7 +29,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from tests.crash.checker import FINAL, History, Outage
-from tests.crash.lives import Load
+from tests.crash.lives import WAIT_S, Load, until
 from tests.crash.played import Kill, Played, Victim
 from tests.ports import free_port
 
@@ -46,7 +46,6 @@ AGENTS: Final = {
     "worker-slow": WORKS,
 }
 HARMLESS: Final = f"inspect:{NEXT}"
-WAIT_S: Final = 60.0  # a broker starts in one second; on a machine that does other things too, in many
 SETTLE_S: Final = 90.0
 OUTAGE_S: Final = 3.2  # longer than what the broker calls one
 
@@ -193,7 +192,7 @@ async def operating(broker: Broker) -> AsyncIterator[httpx2.AsyncClient]:
         yield client
 
 
-async def furnish(broker: Broker, lease_s: int) -> dict[str, str]:
+async def furnish(broker: Broker, lease_s: int, agents: Mapping[str, list[str]] = AGENTS) -> dict[str, str]:
     """Make schema, queues and agents, as the operator; returns the agents' bearers."""
     async with operating(broker) as operator:
 
@@ -207,7 +206,7 @@ async def furnish(broker: Broker, lease_s: int) -> dict[str, str]:
         settings = {"schema": "brief", "lease_seconds": lease_s, "max_attempts": 100}
         for queue in (QUEUE, NEXT):
             await act("/v1/queues", settings | {"name": queue})
-        made = {name: await act("/v1/agents", {"name": name, "grants": grants}) for name, grants in AGENTS.items()}
+        made = {name: await act("/v1/agents", {"name": name, "grants": grants}) for name, grants in agents.items()}
     return {name: answer["bearer"] for name, answer in made.items()}
 
 
@@ -259,10 +258,10 @@ async def broker_in_a_folder(*flags: str) -> AsyncIterator[Broker]:
 
 
 @asynccontextmanager
-async def load_on(broker: Broker, seed: int) -> AsyncIterator[Load]:
+async def load_on(broker: Broker, seed: int, agents: Mapping[str, list[str]] = AGENTS) -> AsyncIterator[Load]:
     """The load at work, in processes of its own, with everything that it needs."""
     facts = {"url": broker.url, "queue": QUEUE, "next": NEXT, "seed": seed, "lease_s": LEASE_S}
-    load = Load(broker.data.parent, facts | {"agents": await furnish(broker, LEASE_S)})
+    load = Load(broker.data.parent, facts | {"agents": await furnish(broker, LEASE_S, agents)})
     try:
         await load.start()
         yield load
@@ -353,16 +352,6 @@ class Strikes:
         await asyncio.sleep(OUTAGE_S)
         ended = now_ms()
         self.outages.append(Outage(began, ended, ended + LEASE_S * 1_000))
-
-
-async def until(what: str, holds: Callable[[], Awaitable[Any]], limit_s: float = WAIT_S) -> None:
-    """Return as soon as it holds; fail after a bounded time, saying what was waited for."""
-    try:
-        async with asyncio.timeout(limit_s):
-            while not await holds():
-                await asyncio.sleep(0.02)
-    except TimeoutError:
-        raise AssertionError(f"waited {limit_s:.0f} s for {what}") from None
 
 
 def now_ms() -> int:

@@ -11,8 +11,10 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, Final
 
+WAIT_S: Final = 60.0  # a broker starts in one second; on a machine that does other things too, in many
 PROGRAM: Final = Path(__file__).resolve().parent / "load.py"
 DROPPERS: Final = "droppers"
+TOLD_BYTES: Final = 10_000  # some forty answers
 END_S: Final = 40.0  # a call that is asked again and again ends when the broker is back
 
 
@@ -20,7 +22,8 @@ class Load:
     """Agents at work: all droppers together, and each worker for itself."""
 
     def __init__(self, folder: Path, setup: dict[str, Any]) -> None:
-        self._files, self._log, self._setup = folder / "load", folder / "load.log", folder / "setup.json"
+        self.setup, self._setup = setup, folder / "setup.json"
+        self._files, self._log = folder / "load", folder / "load.log"
         self._files.mkdir()
         self._setup.write_text(json.dumps(setup))
         names = list(setup["agents"])
@@ -42,7 +45,16 @@ class Load:
 
     def is_at_work(self, worker: str) -> bool:
         """Whether it has had a receipt in its present life."""
-        return any("entry" in event for event in _lines(self._file(worker)))
+        return any("entry" in event for event in _lines(self.file_of(worker)))
+
+    async def goes_on(self) -> None:
+        """Return when its agents have been told some more, whatever it was."""
+        before = self._size()
+
+        async def is_more() -> bool:
+            return self._size() > before + TOLD_BYTES
+
+        await until("the load to go on", is_more)
 
     def require_alive(self) -> None:
         ended = [name for name, process in self._living.items() if process.returncode is not None]
@@ -68,7 +80,7 @@ class Load:
 
     async def _born(self, name: str) -> None:
         self._lives[name] = self._lives.get(name, 0) + 1
-        command = (str(PROGRAM), str(self._setup), str(self._file(name)), *self._agents[name])
+        command = (str(PROGRAM), str(self._setup), str(self.file_of(name)), *self._agents[name])
         with self._log.open("ab") as log:
             self._living[name] = await asyncio.create_subprocess_exec(
                 sys.executable, *command, stdin=asyncio.subprocess.PIPE, stderr=log
@@ -79,8 +91,22 @@ class Load:
         await asyncio.wait_for(process.communicate(b""), END_S)
         assert process.returncode == 0, f"{name} ended with {process.returncode}:\n{self._log.read_text()[-3000:]}"
 
-    def _file(self, name: str) -> Path:
-        return self._files / f"{name}.{self._lives[name]:04}.jsonl"
+    def file_of(self, name: str) -> Path:
+        """What its present life writes; anybody may add a file of its own."""
+        return self._files / f"{name}.{self._lives.get(name, 0):04}.jsonl"
+
+    def _size(self) -> int:
+        return sum(file.stat().st_size for file in self._files.iterdir())
+
+
+async def until(what: str, holds: Callable[[], Awaitable[Any]], limit_s: float = WAIT_S) -> None:
+    """Return as soon as it holds; fail after a bounded time, saying what was waited for."""
+    try:
+        async with asyncio.timeout(limit_s):
+            while not await holds():
+                await asyncio.sleep(0.02)
+    except TimeoutError:
+        raise AssertionError(f"waited {limit_s:.0f} s for {what}") from None
 
 
 def _lines(file: Path) -> list[dict[str, Any]]:

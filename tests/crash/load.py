@@ -111,10 +111,12 @@ class Agent:
                 self._note(verb if "handoff_id" in answer else "nothing", key, sent, **facts, **told(answer))
                 return answer
             refusal = {"verb": verb, "code": answer["code"], "sentence": answer["detail"], "expects": expects}
-            self._note("refused", key, sent, **refusal, lease=facts.get("lease", ""))
+            lease = facts.get("lease", "")
+            handoff = body.get("handoff_id") or lease.rpartition(".")[0]
+            self._note("refused", key, sent, **refusal, lease=lease, handoff=handoff)
+            await asyncio.sleep(AGAIN_S)
             if status != 503:
                 return {}
-            await asyncio.sleep(AGAIN_S)
 
     def _note(self, what: str, key: str, sent: int, **more: Any) -> None:
         self.book.write(what=what, agent=self.name, key=key, sent=sent, heard=now_ms(), **more)

@@ -11,7 +11,7 @@ import pytest
 
 from dropoff.core.lifecycle import TRANSITIONS
 from tests.crash import checker
-from tests.crash.checker import History, Outage, broken, digest
+from tests.crash.checker import Excused, History, Outage, broken, digest
 
 PAYLOAD = {"topic": "owls", "audience": "exec"}
 RESULT = {"found": 3}
@@ -34,10 +34,9 @@ class Tale:
             self.gates.append(self.gate(agent, "7"))
             self.entries.pop()
 
-    def history(self, *, settled: bool = True, gone: str = "", unread: str = "") -> History:
-        lost = frozenset(gone.split()), frozenset(unread.split())
+    def history(self, *, settled: bool = True, **more: Any) -> History:
         born = ({"what": "born", "agent": "bob", "heard": heard} for heard in (0, 20_000))
-        return History([*born, *self.events], [*self.gates, *self.entries], self.records, settled, self.outages, *lost)
+        return History([*born, *self.events], [*self.gates, *self.entries], self.records, settled, self.outages, **more)
 
     def gate(self, agent: str, rev: str, standing: str = "active") -> dict[str, str]:
         entry = {"id": f"{self.now}-1{len(self.entries)}", "step": "gate", "at": str(self.now), "actor": "upkeep"}
@@ -139,10 +138,32 @@ def test_what_somebody_deleted_is_neither_lost_nor_undone(tale: Tale):
     record, entry = tale.records.pop("h-1"), tale.entries[-1]
     tale.events[-1]["leaf"] = tale.events[-2]["leaf"] = ""
 
-    assert broken(tale.history(gone="h-1", unread=entry["id"])) == []
-    assert len(broken(tale.history(gone="h-1"))) == 1
-    assert any("h-1: lost" in one for one in broken(tale.history(unread=entry["id"])))
+    gone, unread = frozenset({"h-1"}), frozenset({entry["id"]})
+    assert broken(tale.history(gone=gone, unread=unread)) == []
+    assert len(broken(tale.history(gone=gone))) == 1
+    assert any("h-1: lost" in one for one in broken(tale.history(unread=unread)))
     assert record["state"] == "completed"
+
+
+def test_what_is_refused_for_want_of_a_key_is_right_only_then_and_only_for_whom_it_concerns(tale: Tale):
+    """Too late, to another, with another code, of another handoff: a fault of the broker's."""
+    refusal = {"what": "refused", "agent": "ann", "verb": "check", "sent": 100, "heard": 110, "sentence": "No."}
+    excused = Excused("ann", began=50, ended=200, codes=frozenset({"unauthenticated"}))
+    tale.events.append(refusal | {"code": "unauthenticated"})
+    assert broken(tale.history(excused=[excused])) == []
+    for other in (
+        excused._replace(began=111),
+        excused._replace(ended=99),
+        excused._replace(agent="bob"),
+        excused._replace(codes=frozenset({"not_allowed"})),
+    ):
+        assert broken(tale.history(excused=[other])) == ["ann check was refused with unauthenticated: No."]
+
+    tale.events[-1] = refusal | {"code": "handoff_unknown", "handoff": "h-1"}
+    assert "handoff_unknown" in broken(tale.history())[0]
+    assert "handoff_unknown" in broken(tale.history(gone=frozenset({"h-2"})))[0]
+    del tale.records["h-1"]
+    assert broken(tale.history(gone=frozenset({"h-1"}))) == []
 
 
 def test_the_checkers_table_is_the_table_of_the_lifecycle():

@@ -71,8 +71,10 @@ local function write_entry(step, facts)
   return { 'id', id, unpack(entry) }
 end
 
--- An entry that an earlier step wrote, for the answer to a call that is heard again.
-local function read_entry(id)
+-- An entry that an earlier step wrote, for the answer to a call that is heard again. Where the ledger has lost it the
+-- answer says how the handoff stands now, and is no entry.
+local function read_entry(id, h)
   local found = redis.call('XRANGE', ledger, id, id)[1]
-  return { 'id', id, unpack(found and found[2] or {}) }
+  local now = { 'to', h.state, 'lease_ends', h.lease_ends, 'failures', h.failures }
+  return { 'id', id, unpack(found and found[2] or now) }
 end

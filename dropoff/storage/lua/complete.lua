@@ -12,7 +12,7 @@ if stop then return stop end
 local h, refusal = lease()
 -- guard: the same result again
 if h.state == 'completed' and h.asked == asking() and h.asked_content == content then
-  return answer('repeated', { 'next', redis.call('HGET', handoff, 'next') or '' }, read_entry(h.asked_entry))
+  return answer('repeated', { 'next', redis.call('HGET', handoff, 'next') or '' }, read_entry(h.asked_entry, h))
 end
 -- guard: only the holder completes
 if refusal then return refusal end

@@ -22,7 +22,7 @@ local h = load(handoff)
 if h.state ~= 'absent' then
   -- guard: the same sender and the same work
   if h.sender ~= caller or h.content ~= content then return refused('request_conflict', { 'handoff', id }) end
-  return answer('repeated', standing(h), read_entry(h.first))
+  return answer('repeated', standing(h), read_entry(h.first, h))
 end
 
 h.queue = queue

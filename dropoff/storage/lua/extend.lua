@@ -17,7 +17,7 @@ if refusal then return refusal end
 if h.asked == asking() then
   -- guard: and it was the same
   if h.asked_content ~= content then return refused('request_conflict', { 'handoff', h.id }) end
-  return answer('repeated', { 'withdrawal_asked', h.withdrawal_asked }, read_entry(h.asked_entry))
+  return answer('repeated', { 'withdrawal_asked', h.withdrawal_asked }, read_entry(h.asked_entry, h))
 end
 
 local lease_ends = text(math.min(NOW + term_of(here), h.leased_at + LIMITS.lease_ms_max))

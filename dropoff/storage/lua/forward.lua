@@ -13,7 +13,7 @@ if stop then return stop end
 local h, refusal = lease()
 -- guard: the same result and the same next again
 if h.state == 'completed' and h.asked == asking() and h.asked_content == content then
-  return answer('repeated', { 'next', redis.call('HGET', handoff, 'next') or '' }, read_entry(h.asked_entry))
+  return answer('repeated', { 'next', redis.call('HGET', handoff, 'next') or '' }, read_entry(h.asked_entry, h))
 end
 -- guard: only the holder forwards
 if refusal then return refusal end

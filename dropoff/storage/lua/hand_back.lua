@@ -16,7 +16,7 @@ for _, attempt in ipairs(attempts_of(h)) do
   if attempt.agent == caller and attempt.fence == fence and attempt.request == request then
     -- guard: and it said the same
     if attempt.content ~= content then return refused('request_conflict', { 'handoff', h.id }) end
-    return answer('repeated', { 'attempts_max', h.attempts_max }, read_entry(attempt.entry))
+    return answer('repeated', { 'attempts_max', h.attempts_max }, read_entry(attempt.entry, h))
   end
 end
 -- guard: only the holder hands back

@@ -14,7 +14,7 @@ local h = load(handoff)
 if h.state == 'absent' then return refused('handoff_unknown') end
 local before = redis.call('HMGET', handoff, 'judged', 'judged_entry')
 -- guard: judged by the same before
-if before[1] == caller .. ' ' .. verb then return answer('repeated', {}, read_entry(before[2])) end
+if before[1] == caller .. ' ' .. verb then return answer('repeated', {}, read_entry(before[2], h)) end
 -- guard: only what is held is judged
 if h.state ~= 'held' then return refused('handoff_moved', { 'state', h.state, 'was', 'held' }) end
 -- guard: a different principal

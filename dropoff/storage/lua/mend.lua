@@ -48,8 +48,10 @@ end
 if entry ~= '' and not (demanded.ready and h.entry == entry) and redis.call('XDEL', ready, entry) == 1 then
   note('ready')
 end
+-- A stream that began anew may have given the same entry id to another handoff.
+local mine = demanded.ready and redis.call('XRANGE', ready_of(h), h.entry, h.entry)[1]
 -- guard: waiting, and not in the stream
-if demanded.ready and #redis.call('XRANGE', ready_of(h), h.entry, h.entry) == 0 then
+if demanded.ready and not (mine and mine[2][2] == h.id) then
   enter(h, demanded.ready)
   note('ready')
   redis.pcall('PUBLISH', wake, h.queue)

@@ -29,7 +29,7 @@ if before then
   local h = record_of(id)
   -- guard: and the lease goes on
   if h.state == 'leased' and h.fence == fence then -- a fence is given once, so this is the lease of then
-    return whole('repeated', h, read_entry(h.picked))
+    return whole('repeated', h, read_entry(h.picked, h))
   end
 end
 

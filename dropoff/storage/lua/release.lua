@@ -14,7 +14,7 @@ local h = load(handoff)
 if h.state == 'absent' then return refused('handoff_unknown') end
 local before = redis.call('HMGET', handoff, 'judged', 'judged_entry')
 -- guard: released by the same before
-if before[1] == caller .. ' release ' .. seen_fence then return answer('repeated', {}, read_entry(before[2])) end
+if before[1] == caller .. ' release ' .. seen_fence then return answer('repeated', {}, read_entry(before[2], h)) end
 -- guard: the lease that was seen
 if h.state ~= 'leased' or h.fence ~= seen_fence then
   return refused('handoff_moved', { 'state', h.state, 'was', 'leased' })
