@@ -133,7 +133,7 @@ class Broker:
 
     async def take_back(self, picked: PickedUp) -> None:
         """Its picker left before it had the answer: the work goes to the next, and that counts as nothing."""
-        await self.store.recall(picked.lease, "the client left before it had the answer")
+        await self.store.recall(picked.lease, "the client left before it had the answer", unheard=True)
 
     async def _picked_up(self, caller: Caller, request: PickUp, at_most: int, key: str) -> Found:
         names = await self._decided(caller, lambda caller: self._pickable(caller, request.queue))

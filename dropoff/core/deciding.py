@@ -9,12 +9,21 @@ A gate that lags behind an agent's record, because somebody died between the two
 takes only higher revisions, so that does no harm however often and by whomever it is done.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Generator
+from contextlib import contextmanager
 from typing import Final, TypeVar
 
 from dropoff.core.caller import EVERYONE, Caller, Principal, Standing, caller_of, caller_upkeep
 from dropoff.core.store import Stale, Store
-from dropoff.errors import ChangingNow, NotAllowed, QueueNeeded, QueueUnknown, Unauthenticated
+from dropoff.errors import (
+    BrokerUnavailable,
+    ChangingNow,
+    Frozen,
+    NotAllowed,
+    QueueNeeded,
+    QueueUnknown,
+    Unauthenticated,
+)
 
 T = TypeVar("T")
 
@@ -36,6 +45,15 @@ async def decided(store: Store, caller: Caller, decide: Callable[[Caller], Await
                 raise
             caller = now
     raise ChangingNow
+
+
+@contextmanager
+def half_done() -> Generator[None]:
+    """What is done in here comes after a step that has stored something: no refusal may say that nothing was."""
+    try:
+        yield
+    except (BrokerUnavailable, Frozen) as error:
+        raise BrokerUnavailable(stored="unknown") from error
 
 
 async def current(store: Store, caller: Caller) -> Caller:

@@ -225,8 +225,11 @@ class Store(Protocol):
         """Leases whose holder is revoked."""
         ...
 
-    async def recall(self, lease: Lease, reason: str) -> Receipt | None:
-        """End just this lease, uncounted; None if it has ended already."""
+    async def recall(self, lease: Lease, reason: str, *, unheard: bool = False) -> Receipt | None:
+        """End just this lease, uncounted; None if it has ended already.
+
+        `unheard`: only if its pick_up was not asked again meanwhile, for then its picker has been told of it.
+        """
         ...
 
     async def changing(self) -> tuple[AgentName, ...]:

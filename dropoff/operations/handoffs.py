@@ -5,7 +5,7 @@ from typing import TypeVar
 
 from dropoff.core import lease as leases
 from dropoff.core.caller import Caller
-from dropoff.core.deciding import current, decided
+from dropoff.core.deciding import current, decided, half_done
 from dropoff.core.handoff import HandoffId, queue_of
 from dropoff.core.store import Judged, Judging, Mended, Released
 from dropoff.errors import HandoffUnknown, LeaseUnknown, QueueUnknown
@@ -40,7 +40,12 @@ class Handoffs(Acting):
 
     async def mend(self, caller: Caller) -> Mended:
         """Put back what lost keys took, now. Upkeep does it at each start and once an hour."""
-        return await self._done(caller, "mend the store", lambda _: self.store.mend())
+
+        async def mend(_: Caller) -> Mended:
+            with half_done():
+                return await self.store.mend()
+
+        return await self._done(caller, "mend the store", mend)
 
     async def _on_handoff(self, caller: Caller, handoff_id: str, act: Callable[[Caller], Awaitable[T]]) -> T:
         """Without a grant on its queue a handoff does not exist for the caller."""

@@ -10,8 +10,8 @@ from dropoff.contracts import lint
 from dropoff.contracts.schema import hash_of, split_ref
 from dropoff.core import limits, payload
 from dropoff.core.caller import Caller
-from dropoff.core.deciding import current, decided
-from dropoff.core.handoff import QueueName
+from dropoff.core.deciding import current, decided, half_done
+from dropoff.core.handoff import HandoffId, QueueName
 from dropoff.core.queue import Queue, QueueState
 from dropoff.core.store import StoredSchema
 from dropoff.errors import ArgumentsInvalid, Problem, QueueNotEmpty, SchemaUnknown
@@ -93,24 +93,27 @@ class Queues(Acting):
                 raise QueueNotEmpty(queue=name, left=left)
             closed = msgspec.structs.replace(queue, state="draining", retention_ms=0, reason="is being removed")
             closed = await self.store.put_queue(caller, closed)
-            try:
-                erased = await self._erase_all(caller, queue.name)
-                await self.store.drop_queue(caller, closed)
-            except QueueNotEmpty:  # something came in just before it was closed
-                await self.store.put_queue(caller, msgspec.structs.replace(queue, rev=closed.rev))
-                raise
+            with half_done():
+                try:
+                    erased = await self._erase_all(caller, queue.name)
+                    await self.store.drop_queue(caller, closed)
+                except QueueNotEmpty:  # something came in just before it was closed
+                    await self.store.put_queue(caller, msgspec.structs.replace(queue, rev=closed.rev))
+                    raise
             return erased
 
         return await self._done(caller, "remove queues", remove)
 
     async def _erase_all(self, caller: Caller, queue: QueueName) -> int:
-        """Forget all that has ended in a queue that keeps nothing."""
-        erased = 0
-        while ended := (await self.store.overdue(queue, limits.OVERDUE_AT_ONCE)).ended:
-            erased += sum(
-                done is not None for done in await asyncio.gather(*(self.store.erase(id, caller) for id in ended))
-            )
-        return erased
+        """Forget all that has ended in a queue that keeps nothing.
+
+        Each that was there is counted, also where the answer was lost and its erasing was asked for again.
+        """
+        erased: set[HandoffId] = set()
+        while ended := {*(await self.store.overdue(queue, limits.OVERDUE_AT_ONCE)).ended} - erased:
+            await asyncio.gather(*(self.store.erase(id, caller) for id in ended))
+            erased |= ended
+        return len(erased)
 
     async def _put(self, caller: Caller, queue: Queue, changed: Queue) -> Queue:
         return queue if changed == queue else await self.store.put_queue(caller, changed)

@@ -222,8 +222,9 @@ class Handoffs(Steps):
     async def erase(self, handoff_id: HandoffId, by: Caller | None = None) -> Receipt | None:
         return await self._by_clock("erase", handoff_id, by)
 
-    async def recall(self, lease: Lease, reason: str) -> Receipt | None:
-        return await self._by_clock("recall", lease.handoff_id, fence=str(lease.fence), reason=reason)
+    async def recall(self, lease: Lease, reason: str, *, unheard: bool = False) -> Receipt | None:
+        bound = {"fence": str(lease.fence), "unheard": "1" if unheard else ""}
+        return await self._by_clock("recall", lease.handoff_id, reason=reason, **bound)
 
     async def revoked(self, at_most: int) -> tuple[Lease, ...]:
         reply = await self._run(

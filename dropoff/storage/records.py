@@ -10,10 +10,11 @@ from collections.abc import Callable
 import msgspec
 
 from dropoff.core.caller import EVERYONE, Caller, Principal, Revision, caller_upkeep
+from dropoff.core.deciding import half_done
 from dropoff.core.handoff import AgentName, QueueName
 from dropoff.core.queue import Queue
-from dropoff.core.store import Stale, StoredSchema
-from dropoff.errors import QueueExists
+from dropoff.core.store import StoredSchema
+from dropoff.errors import BrokerUnavailable, QueueExists
 from dropoff.storage.connection import Source
 from dropoff.storage.keys import Keys
 from dropoff.storage.replies import facts_of, queue_of_record
@@ -70,18 +71,19 @@ class Records(Steps):
             content=content,
             bearers_now=" ".join(principal.bearers),
         )
-        if reply.word == "stale":
-            return await self._written_already(by, principal)
-        self._raise_refusal(reply)
-        written = msgspec.structs.replace(principal, rev=Revision(reply.facts["rev"].decode()))
-        return await self._opened(by, written)
+        written = await self._written_already(principal) if reply.word == "stale" else None
+        if written is None:
+            self._raise_refusal(reply)
+            written = msgspec.structs.replace(principal, rev=Revision(reply.facts["rev"].decode()))
+        with half_done():
+            return await self._opened(by, written)
 
-    async def _written_already(self, by: Caller, principal: Principal) -> Principal:
+    async def _written_already(self, principal: Principal) -> Principal | None:
         """The step may have run before, with its answer lost: then the record holds just what was asked for."""
         now = await self.principal(principal.agent, fresh=True)
         if now is None or msgspec.structs.replace(now, rev=principal.rev) != principal or now.rev == principal.rev:
-            raise Stale
-        return await self._opened(by, now)
+            return None
+        return now
 
     async def _opened(self, by: Caller, principal: Principal) -> Principal:
         """The record is written; now the gate. Whoever dies in between leaves the rest to upkeep (`changing`)."""
@@ -164,10 +166,12 @@ class Records(Steps):
         self._raise_refusal(reply)
         written = msgspec.structs.replace(queue, rev=Revision(reply.facts["rev"].decode()))
         if reply.word == "exists" and reply.facts["content"] != content:
+            if reply.again:  # it may have been made by this call, and edited by another since
+                raise BrokerUnavailable(stored="unknown")
             there = queue_of_record(reply.facts["rev"], reply.facts["content"])
             differs = tuple(name for name in queue.__struct_fields__ if getattr(there, name) != getattr(written, name))
             raise QueueExists(queue=queue.name, differs=differs)
-        await self.queues(fresh=True)
+        self._queues = None  # read anew by who needs them: here a lost connection would deny what is stored
         return written
 
     async def drop_queue(self, by: Caller, queue: Queue) -> bool:
@@ -179,7 +183,7 @@ class Records(Steps):
             "drop_queue", by, keys, **self._queue_args(queue.name), queue=queue.name, expected=queue.rev
         )
         self._raise_refusal(reply)
-        await self.queues(fresh=True)
+        self._queues = None
         return reply.word == "dropped"
 
     async def schema(self, hash: str) -> StoredSchema | None:

@@ -1,15 +1,15 @@
 """Two worlds that are told the same, by one clock. In the one replies get lost; the other shows what should be there.
 
-Everything in them that is not alike by itself is made alike here: ids of entries stand for what their entry says, places
-in a stream for their order. So two worlds are equal exactly when the same has happened to each handoff, agent and queue
-in them, the same number of times, and both ledgers tell it; only the order in which strangers to each other came into
-the ledger is left out.
+Everything in them that is not alike by itself is made alike here: ids of entries stand for what their entry says,
+places in a stream for their order. So two worlds are equal exactly when the same has happened to each handoff, agent
+and queue in them, the same number of times, and both ledgers tell it; only the order in which strangers to each other
+came into the ledger is left out.
 """
 
 import asyncio
 import re
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final, cast
 
@@ -28,10 +28,11 @@ from tests import world
 from tests.look import Found, Look
 from tests.proxy import Proxy
 from tests.servers import Server, source_of
-from tests.world import CAROL, OPS, SCHEMA, SCHEMA_HASH, UPKEEP, Clock, within
+from tests.world import CAROL, OPS, SCHEMA, SCHEMA_HASH, UPKEEP, Clock, until, within
 
 Asking = Callable[[RedisStore], Awaitable[Any]]
 
+LONG: Final = 10_000
 _ID: Final = re.compile(r"\d{13}-\d+")
 
 # How things stand at the moment of the answer, and that it is a repeated one.
@@ -136,10 +137,14 @@ class Twins:
         return plain(await self._looks[1].everything(), self._whole_keys)
 
     async def plain_here(self, outcome: Any) -> Any:
-        return _said(outcome, _labels((await self._looks[0].everything()).get("ledger", [])))
+        return _said(outcome, await self._ledger(0))
 
     async def plain_whole(self, outcome: Any) -> Any:
-        return _said(outcome, _labels((await self._looks[1].everything()).get("ledger", [])))
+        return _said(outcome, await self._ledger(1))
+
+    async def _ledger(self, of: int) -> dict[str, str]:
+        look = self._looks[of]
+        return _labels(await look.client.xrange(look.keys.of("ledger")) or [])
 
 
 @asynccontextmanager
@@ -150,6 +155,17 @@ async def twins(server: Server, keys: Keys, clock: Clock) -> AsyncIterator[Twins
         yield made
     finally:
         await made.close()
+
+
+async def out_of_reach(store: RedisStore, proxy: Proxy) -> None:
+    """The store is away, and the broker has noticed: what it is asked from now on is never sent."""
+    proxy.away = True
+    proxy.cut_all()
+
+    async def noticed() -> bool:
+        return proxy.connections == 0 and store._commit._small._link._connection is None  # pyright: ignore[reportPrivateUsage]
+
+    await until("the broker to notice", noticed)
 
 
 async def heard(calls: Iterable[Awaitable[Any]]) -> list[Any]:
@@ -187,6 +203,8 @@ def plain(found: Found, keys: Keys) -> Found:
             record = cast(dict[str, str], content)
             record["entry"] = places.get(f"{record['queue']} {record['entry']}", "out")
             record["pick"] = record.get("pick", "").removeprefix(keys.base)
+        if name.startswith("picks:"):
+            found[name] = cast(str, content).removesuffix(" again")  # a memory that grows by being asked
         if isinstance(content, set):
             found[name] = sorted(cast(set[str], content))
     chain = {labels[id]: labels.get(fields.get("prev", "")) for id, fields in ledger}
@@ -194,7 +212,7 @@ def plain(found: Found, keys: Keys) -> Found:
     return {name: _named(content, labels) for name, content in found.items() if content} | {"ledger": chain}
 
 
-def _labels(ledger: list[tuple[str, dict[str, str]]]) -> dict[str, str]:
+def _labels(ledger: Sequence[Any]) -> dict[str, str]:
     """Each entry's id, and what it says."""
     said: Counter[str] = Counter()
     labels: dict[str, str] = {}
@@ -207,7 +225,7 @@ def _labels(ledger: list[tuple[str, dict[str, str]]]) -> dict[str, str]:
 
 def _named(value: Any, labels: dict[str, str]) -> Any:
     match value:
-        case str():
+        case str() if len(value) < LONG:  # ids stand in no payload
             return _ID.sub(lambda id: labels.get(id[0], "<no entry>"), value)
         case dict():
             return {name: _named(held, labels) for name, held in cast(dict[str, Any], value).items()}
@@ -230,5 +248,3 @@ def _without(value: Any) -> Any:
         named = cast(dict[str, Any], value)
         return {name: _without(held) for name, held in named.items() if name not in OF_THE_MOMENT}
     return value
-
-

@@ -100,6 +100,7 @@ class Agents(Leases):
         self._pass(caller)
         before = self._picks.get((caller.agent, request))
         if before and self._holds(caller, before):
+            self._told_again.add(before)
             return self._picked_up(self.kept[before.handoff_id], repeated=True)
         settings = self._queues.get(queue.name)
         if settings is None:

@@ -77,9 +77,11 @@ class Clockwork(Leases):
         held = [lease for agent in agents if self._stands(agent, "revoked") for lease in self._held_by(agent)]
         return tuple(held[:at_most])
 
-    async def recall(self, lease: Lease, reason: str) -> Receipt | None:
+    async def recall(self, lease: Lease, reason: str, *, unheard: bool = False) -> Receipt | None:
         kept = self._known(lease.handoff_id)
         if kept is None or (kept.handoff.state, kept.handoff.fence) != (LEASED, lease.fence):
+            return None
+        if unheard and lease in self._told_again:
             return None
         return self._receipt(self._free(kept, "recall", THE_CLOCK, reason))
 

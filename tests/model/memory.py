@@ -53,6 +53,7 @@ class Memory:
         self.kept: dict[HandoffId, Kept] = {}
         self._line: list[HandoffId] = []  # who waits, in all queues, in the order in which they began to
         self._picks: dict[tuple[AgentName, str], Lease] = {}
+        self._told_again: set[Lease] = set()  # whose pick_up was asked again
         self._pickers: dict[tuple[QueueName, AgentName], int] = {}
         self._per_minute: Counter[tuple[QueueName, int, str]] = Counter()
         self._gate: dict[AgentName, tuple[int, str]] = {}

@@ -132,7 +132,7 @@ async def pick_up_the_oldest(w: World) -> Act:
     return lambda: w.store.pick_up(BOB, QUEUE, "new")
 
 
-@scene("pick_up", pickers=SEEN)
+@scene("pick_up", pickers=SEEN, pick="that it was asked for again, so that nobody takes the lease back unheard")
 async def pick_up_heard_again(w: World) -> Act:
     await w.picked()
     return lambda: w.store.pick_up(BOB, QUEUE, "arranged")

@@ -69,6 +69,7 @@ async def test_who_holds_work_of_a_paused_queue_goes_on(store: RedisStore, look:
     for _ in range(3):
         await drop_off(store)
     first, second, third = [await pick_up(store, key=key) for key in "abc"]
+    await pick_up(store, key="a")
     await put(store, QUEUE, "paused")
 
     async with look.nothing_changes():

@@ -6,8 +6,7 @@
 -- gives: picked_up … | repeated … | empty | paused | stale | refused          (…: the whole record, and how many wait)
 --
 -- `pick` remembers which lease this request got, for as long as the lease goes on: a lost reply asked for again brings
--- the same lease, also where another queue is asked first this time. Once the lease is over the agent has nothing from
--- it, and the same key takes new work.
+-- it back, also where another queue is asked first this time. Once it is over, the same key takes new work.
 -- Which handoff it will be is known only here, so its key is made here; it carries this partition's tag.
 local stop = stopped_at_gate()
 -- guard: pick_up at the gate
@@ -17,19 +16,20 @@ local function base_of(id) return partition_keys .. 'q:' .. string.match(id, '^(
 local function record_of(id) return load(base_of(id) .. 'h:' .. id) end
 local function whole(word, h, entry)
   local facts = redis.call('HGETALL', h.key)
-  facts[#facts + 1] = 'waiting'
-  facts[#facts + 1] = text(redis.call('XLEN', base_of(h.id) .. 'ready:' .. h.version))
+  facts[#facts + 1], facts[#facts + 2] = 'waiting', text(redis.call('XLEN', base_of(h.id) .. 'ready:' .. h.version))
   return answer(word, facts, entry)
 end
 
 local before = redis.call('GET', pick)
 -- guard: this request has a lease
 if before then
-  local id, fence = string.match(before, '^(.*) (%d+)$')
+  local id, fence = string.match(before, '^(%S+) (%d+)')
   local h = record_of(id)
   -- guard: and the lease goes on
   if h.state == 'leased' and h.fence == fence then -- a fence is given once, so this is the lease of then
-    return whole('repeated', h, read_entry(h.picked, h))
+    local told = whole('repeated', h, read_entry(h.picked, h))
+    redis.call('SET', pick, id .. ' ' .. fence .. ' again', 'KEEPTTL') -- the first answer is not the only one: `recall`
+    return told
   end
 end
 
