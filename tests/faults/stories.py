@@ -15,7 +15,7 @@ from dropoff.core.grant import Grant
 from dropoff.core.handoff import content_of
 from dropoff.core.lease import Lease
 from dropoff.core.queue import Queue
-from dropoff.core.store import DroppedOff, PickedUp, Settling
+from dropoff.core.store import DroppedOff, Judging, PickedUp, Settling
 from dropoff.storage.mending import Named
 from tests import world
 from tests.faults.twins import Asking, Twins
@@ -194,7 +194,8 @@ async def judge(t: Twins, chance: Random) -> Asking:
     queue = await t.queue(approval=True)
     new = world.work(queue=queue, delay_ms=chance.choice([0, 10_000]), key=t.new("key"))
     await t.tell(lambda store: store.drop_off(ANN, queue, new))
-    verb = chance.choice(["approve", "deny"])
+    verbs: list[Judging] = ["approve", "deny"]
+    verb = chance.choice(verbs)
     digest = new.digest if chance.random() < 0.85 else "0" * 64
     return lambda store: store.judge(OPS, new.id, verb, digest=digest, reason="seen")
 
@@ -206,7 +207,7 @@ async def release(t: Twins, chance: Random) -> Asking:
     return lambda store: store.release(OPS, lease, reason="it hangs")
 
 
-@story("put_principal")
+@story("put_principal", whole=False)
 async def put_principal(t: Twins, chance: Random) -> Asking:
     agent = await t.agent(Grant("drop"))
     bearers = (t.new("bearer-"),) if chance.random() < 0.5 else ()
