@@ -216,7 +216,7 @@ class Sabotage:
         copy.environment[taken.TOLD_IN] = str(told)
         try:
             files = [str(file) for file in asked_files(copy.folder, asked)]
-            self._broken |= set(copy.failing(files, ALL_TESTS_S * 3, "-p", taken.__name__))
+            self._broken |= set(copy.failing(files, ALL_TESTS_S * 2, "-p", taken.__name__))
             self._took = json.loads(told.read_text())
         finally:
             copy.write(self._texts)
@@ -275,6 +275,7 @@ def main() -> int:
     parser.add_argument("--write", action="store_true", help="write down who noticed, to be asked first next time")
     parser.add_argument("guards", nargs="*", metavar="GUARD")
     given = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that servers are stopped and copies removed
     known = guards(read_files())
     unknown = set(given.guards) - {guard.name for guard in known}
     if unknown:

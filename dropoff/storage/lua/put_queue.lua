@@ -7,6 +7,7 @@
 --
 -- `content` is the whole of the settings, for brokers; the single fields are those that steps read. The index of all
 -- queues carries the content too, so that either can be made again from the other. `expected` is 0 for a new queue.
+-- Heard again it finds its own settings under a newer revision, and answers with that.
 local stop = stopped_at_gate('operating')
 -- guard: put_queue at the gate
 if stop then return stop end
@@ -14,7 +15,7 @@ local before = redis.call('HMGET', config, 'rev', 'content')
 local rev_before = before[1] or '0'
 -- guard: made from the settings of now
 if rev_before ~= expected then
-  -- guard: there is a queue of this name, or the change was heard before
+  -- guard: there is a queue of this name
   if before[1] and (expected == '0' or before[2] == content) then
     return answer('exists', { 'rev', before[1], 'content', before[2] })
   end
