@@ -1,0 +1,186 @@
+"""mend: what a lost key took is put back; what cannot be put back hangs nobody up, and lets nobody in.
+
+Here are the corners that need a hand; that any one lost key is mended under load is in `tests/crash/test_mend.py`.
+"""
+
+from typing import Any
+
+import pytest
+
+from dropoff.core.caller import EVERYONE, Principal
+from dropoff.core.deciding import everyone
+from dropoff.core.grant import Grant
+from dropoff.core.handoff import AgentName
+from dropoff.core.store import Stale
+from dropoff.errors import Unauthenticated
+from dropoff.storage import mending
+from dropoff.storage.store import RedisStore
+from tests.look import Look, check_indexes
+from tests.world import (
+    ANN,
+    BOB,
+    CAROL,
+    OPS,
+    QUEUE,
+    UPKEEP,
+    Clock,
+    change,
+    drop_off,
+    extend,
+    hand_back,
+    pick_up,
+    unknown_id,
+    withdraw,
+    within,
+)
+
+
+async def test_mending_ends_although_others_drop_off_all_the_time(
+    store: RedisStore, look: Look, monkeypatch: pytest.MonkeyPatch
+):
+    """It looks at what was there when it came: whoever reads a stream until nothing comes never ends under load."""
+    monkeypatch.setattr(mending, "AT_ONCE", 2)
+    monkeypatch.setattr(mending, "PAGE", 2)
+    monkeypatch.setattr(RedisStore, "schemas", _none)  # so that the ledger is read, too
+    for _ in range(3):
+        await drop_off(store)
+    ask = store._commit.ask
+
+    async def busy(*command: str | bytes) -> object:
+        answer = await ask(*command)
+        if command[0] == "XRANGE":
+            fields: dict[Any, Any] = (
+                {"step": "complete"} if command[1] == look.keys.of("ledger") else {"id": unknown_id()}
+            )
+            await look.client.xadd(str(command[1]), fields)
+        return answer
+
+    monkeypatch.setattr(store._commit, "ask", busy)
+    await within("mending to end", store.mend())
+
+
+async def _none(_: RedisStore) -> dict[str, str]:
+    return {}
+
+
+async def test_a_waiting_handoff_whose_entry_id_is_anothers_by_now_stands_in_the_stream_again(
+    store: RedisStore, look: Look
+):
+    """A stream that was lost begins anew, and in the same millisecond it may give an entry id a second time."""
+    first = await drop_off(store)
+    key = look.keys.of("ready", queue=QUEUE.name, version=QUEUE.version)
+    record = look.keys.of("handoff", queue=QUEUE.name, id=first.receipt.handoff_id)
+    entry = await look.client.hget(record, "entry")
+    assert isinstance(entry, str)
+    await look.client.delete(key)
+    second = await drop_off(store)
+    await look.client.delete(key)
+    await look.client.xadd(key, {"id": second.receipt.handoff_id}, id=entry)
+    await look.client.hset(look.keys.of("handoff", queue=QUEUE.name, id=second.receipt.handoff_id), "entry", entry)
+
+    await store.mend()
+
+    check_indexes(await look.everything(), QUEUE.name)
+    assert {(await pick_up(store)).handoff.id for _ in range(2)} == {
+        first.receipt.handoff_id,
+        second.receipt.handoff_id,
+    }
+
+
+@pytest.mark.parametrize("its_settings_were_seen", [True, False])
+async def test_a_queue_that_is_removed_while_somebody_mends_stays_removed(
+    store: RedisStore, look: Look, monkeypatch: pytest.MonkeyPatch, its_settings_were_seen: bool
+):
+    """Its settings and its place in the index go in one step; a look that began before must not bring it back."""
+    pages = store._keys
+
+    async def slow(pattern: str) -> list[str]:
+        before = await pages(pattern)
+        if pattern.endswith(":config"):
+            await store.drop_queue(OPS, QUEUE)
+        return before if its_settings_were_seen else await pages(pattern)
+
+    monkeypatch.setattr(store, "_keys", slow)
+    await store.mend()
+
+    assert await store.queues(fresh=True) == {}
+    assert not await look.client.exists(look.keys.of("config", queue=QUEUE.name))
+
+
+async def test_who_mends_while_the_same_record_is_changed_goes_on(
+    store: RedisStore, look: Look, monkeypatch: pytest.MonkeyPatch
+):
+    """The other writer puts the record back as well; what comes after it is mended all the same."""
+    await look.client.delete(look.keys.of("agents"))
+    put = store.put_principal
+
+    async def overtaken(by: object, principal: Principal) -> Principal:
+        if principal.agent == ANN.agent:
+            raise Stale
+        return await put(UPKEEP, principal)
+
+    monkeypatch.setattr(store, "put_principal", overtaken)
+    await store.mend()
+
+    assert await look.client.smembers(look.keys.of("agents")) == {EVERYONE, BOB.agent, CAROL.agent, OPS.agent}
+
+
+async def test_an_agent_whose_record_is_lost_is_nobody_until_an_operator_makes_it_again(
+    store: RedisStore, look: Look, clock: Clock
+):
+    """By the gate's old word it would go on. Mending closes the gate, once, and disturbs nobody else."""
+    await drop_off(store)
+    await look.client.delete(look.keys.of("agent", agent=BOB.agent))
+    clock.advance(1)
+
+    await store.mend()
+
+    assert (await store.standing(BOB.agent)).endswith(" revoked")
+    with pytest.raises((Stale, Unauthenticated)):
+        await pick_up(store, BOB)
+    assert (await pick_up(store, CAROL)).lease.fence
+    async with look.nothing_changes():
+        assert (await store.mend()).mended == 0
+
+    clock.advance(1)
+    made = await store.put_principal(OPS, Principal(agent=AgentName("bob"), grants=(Grant("pick"),)))
+    assert await store.standing(BOB.agent) == f"{made.rev} active"
+
+
+@pytest.mark.parametrize("standing", ["active", "frozen"])
+async def test_a_lost_record_of_everybody_neither_ends_nor_begins_a_freeze(
+    store: RedisStore, look: Look, clock: Clock, standing: str
+):
+    """It is made again by the word of the gate, which had it from the record."""
+    everybody = await store.principal(EVERYONE, fresh=True)
+    assert everybody is not None
+    if standing == "frozen":
+        clock.advance(1)
+        await change(store, ANN, "active")  # no matter: the gate of one says nothing of all
+        await store.put_principal(UPKEEP, Principal(agent=EVERYONE, rev=everybody.rev, standing="frozen"))
+    await look.client.delete(look.keys.of("agent", agent=EVERYONE))
+    clock.advance(1)
+
+    await store.mend()
+    again = await everyone(store)
+
+    assert again.standing == standing
+    assert (await store.standing(EVERYONE)).endswith(f" {standing}")
+
+
+async def test_who_asks_again_after_the_ledger_was_lost_hears_how_it_stands(store: RedisStore, look: Look):
+    """The first answer cannot be told any more; what is told instead is true, and names no leaf."""
+    for key in ("extended", "asked", "handed-back"):
+        await drop_off(store, key=key)
+    extended, asked, handed_back = [await pick_up(store) for _ in range(3)]
+    first = await extend(store, extended.lease, key="again")
+    await withdraw(store, asked.handoff.id)
+    back = await hand_back(store, handed_back.lease, "retry", key="again")
+    await look.client.delete(look.keys.of("ledger"))
+
+    repeated = await extend(store, extended.lease, key="again")
+    assert (repeated.lease_ends_ms, repeated.receipt.entry) == (first.lease_ends_ms, first.receipt.entry)
+    assert repeated.receipt.leaf == ""
+    assert (await withdraw(store, asked.handoff.id)).state == "leased", "it is asked for, and not yet withdrawn"
+    once_more = await hand_back(store, handed_back.lease, "retry", key="again")
+    assert (once_more.state, once_more.attempts_left) == (back.state, back.attempts_left) == ("scheduled", 2)
