@@ -48,7 +48,7 @@ Turns = Sequence[Sequence[str]]
 ASKED: Final[Turns] = (
     ("tests/scripts/test_guards_*.py",),
     ("tests/store/*.py", "tests/upkeep/*.py", "tests/scripts/test_nth_call.py"),
-    ("tests/fundamentals/*.py", "tests/agreement/*.py", "tests/doors/http/*.py"),
+    ("tests/faults/*.py", "tests/fundamentals/*.py", "tests/agreement/*.py", "tests/doors/http/*.py"),
 )
 ABOUT_SERVERS: Final = ("test_embedded.py", "test_connection_loss.py", "test_refused_stores.py")
 
