@@ -275,14 +275,14 @@ async def settle(broker: Broker, load: Load) -> History:
     return await history(broker.data, load)
 
 
-async def play(seed: int, kills: int) -> Played:
+async def play(seed: int, kills: int, *flags: str, outages: int = 0) -> Played:
     """Broker and load, so many kills at random, and then let everything come to its end."""
     chance = random.Random(seed)
-    async with broker_in_a_folder() as broker, load_on(broker, seed) as load:
+    async with broker_in_a_folder(*flags) as broker, load_on(broker, seed) as load:
         moving = asyncio.create_task(_move_revisions(broker, random.Random(seed + 1)))
         strikes = Strikes(broker, load, chance)
         began_ms, began = now_ms(), time.monotonic()
-        for victim in _victims(chance, kills):
+        for victim in _victims(chance, kills, outages):
             await strikes.strike(victim)
             load.require_alive()
             assert not moving.done(), moving.result()
@@ -303,13 +303,12 @@ async def _at_work(load: Load, worker: str) -> bool:
     return load.is_at_work(worker)
 
 
-def _victims(chance: random.Random, kills: int) -> list[Victim]:
+def _victims(chance: random.Random, kills: int, outages: int) -> list[Victim]:
     """So many kills, in any order: more than a quarter each of broker, store and workers.
 
-    A tenth are of broker and store at the same moment, and a few of those are outages.
+    A fifth are of broker and store at the same moment, and some of those pairs are outages.
     """
     pairs = kills // 10
-    outages = 1 + pairs // 4
     single, rest = divmod(kills - 2 * pairs, 3)
     counts: dict[Victim, int] = {"outage": outages, "both": pairs - outages}
     counts |= {"broker": single, "store": single, "worker": single + rest}

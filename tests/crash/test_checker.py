@@ -145,9 +145,24 @@ def test_what_somebody_deleted_is_neither_lost_nor_undone(tale: Tale):
     assert record["state"] == "completed"
 
 
+def test_what_was_given_up_for_want_of_a_key_may_be_done_and_told_to_nobody(tale: Tale):
+    """A call that lost its answer was asked again while a key was gone: then its agent never hears that it was done."""
+    excused = Excused("ann", began=50, ended=200, codes=frozenset({"unauthenticated"}))
+    refusal = {"what": "refused", "agent": "ann", "key": "a-1", "verb": "drop_off", "sentence": "No."}
+    tale.drop_off("h-3")
+    tale.events[-1] = refusal | {"sent": 100, "heard": 110, "code": "unauthenticated"}
+    tale.pick_up("h-3")
+    tale.complete("h-3")
+    assert "nobody was told of 1 steps by ann" in broken(tale.history(excused=[excused]))[0], "it was answered at once"
+
+    tale.events.append({"what": "unanswered", "agent": "ann", "key": "a-1", "sent": 80, "heard": 90})
+    assert broken(tale.history(excused=[excused])) == []
+
+
 def test_what_is_refused_for_want_of_a_key_is_right_only_then_and_only_for_whom_it_concerns(tale: Tale):
     """Too late, to another, with another code, of another handoff: a fault of the broker's."""
-    refusal = {"what": "refused", "agent": "ann", "verb": "check", "sent": 100, "heard": 110, "sentence": "No."}
+    refusal = {"what": "refused", "agent": "ann", "key": "a-1", "verb": "check", "sentence": "No."}
+    refusal |= {"sent": 100, "heard": 110}
     excused = Excused("ann", began=50, ended=200, codes=frozenset({"unauthenticated"}))
     tale.events.append(refusal | {"code": "unauthenticated"})
     assert broken(tale.history(excused=[excused])) == []

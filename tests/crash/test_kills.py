@@ -23,14 +23,21 @@ RATE_MIN = 50  # handoffs completed a second, over the time in which a broker wa
 
 async def test_thirty_kills_under_load_break_no_promise(fresh_seed: int):
     """Every acknowledged drop-off has its one outcome, no two held it at once, no receipt was wrong."""
-    holds(await play(fresh_seed, kills=30), fresh_seed, kills=30)
+    holds(await play(fresh_seed, 30, outages=1), fresh_seed, 30)
 
 
 @pytest.mark.campaign
 async def test_many_kills_under_load_break_no_promise(fresh_seed: int):
     """The same, for longer."""
     kills = int(os.environ.get("DROPOFF_KILLS", "200"))
-    holds(await play(fresh_seed, kills), fresh_seed, kills)
+    holds(await play(fresh_seed, kills, outages=1 + kills // 40), fresh_seed, kills)
+
+
+@pytest.mark.campaign
+async def test_kills_of_several_processes_that_serve_one_store_break_no_promise(fresh_seed: int):
+    """A fifth as many. A broker's death is that of its parent, and its workers stop in order: there is no outage."""
+    kills = int(os.environ.get("DROPOFF_KILLS", "200")) // 5
+    holds(await play(fresh_seed, kills, "--workers", "2"), fresh_seed, kills)
 
 
 def holds(played: Played, seed: int, kills: int) -> None:
