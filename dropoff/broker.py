@@ -5,7 +5,7 @@ one step of the store, which is all or nothing. What happens when a record was o
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Generator
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterable
 from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any, Final, TypeVar
@@ -54,6 +54,7 @@ from dropoff.errors import (
     LeaseUnknown,
     NextInvalid,
     PayloadInvalid,
+    PayloadTooLarge,
     Problem,
     QueueUnknown,
     ResultInvalid,
@@ -85,7 +86,7 @@ Found = tuple[PickedUp, ...] | NothingToPickUp
 
 
 class Broker:
-    """Answers callers. Holds no state of its own, so any number of brokers may serve one store."""
+    """Answers callers. What it remembers no other broker needs, so any number of them may serve one store."""
 
     def __init__(self, store: Store, gates: Gates, unique: Callable[[int], bytes]) -> None:
         self.store = store
@@ -103,16 +104,8 @@ class Broker:
         async def decide(caller: Caller) -> DroppedOff:
             queue = await self._queue(caller, "drop", "drop_off", request.queue)
             content = await self._judged(queue, request.payload)
-            handoff = NewHandoff(
-                id=derived_id(caller.agent, queue.name, key) if key else new_id(queue.name, unique),
-                queue=queue.name,
-                payload=content,
-                salt=salt,
-                digest=digest_of(salt, content),
-                content=content_of(content, request.note, request.delay_seconds),
-                note=request.note,
-                delay_ms=request.delay_seconds * 1_000,
-            )
+            id = derived_id(caller.agent, queue.name, key) if key else new_id(queue.name, unique)
+            handoff = _new(id, queue, content, salt, request.note, delay_ms=request.delay_seconds * 1_000)
             return await self.store.drop_off(caller, queue, handoff)
 
         with _repeatable(key):
@@ -131,9 +124,15 @@ class Broker:
         with _repeatable(key):
             return await self._picked_up(caller, request, at_most, key or self._unique(16).hex())
 
-    async def take_back(self, picked: PickedUp) -> None:
-        """Its picker left before it had the answer: the work goes to the next, and that counts as nothing."""
-        await self.store.recall(picked.lease, "the client left before it had the answer", unheard=True)
+    async def take_back(self, taken: Iterable[PickedUp]) -> None:
+        """Their picker left before it had the answer: the work goes to the next, and that counts as nothing.
+
+        But not what an earlier call of the same key had brought already.
+        """
+        for picked in taken:
+            if not picked.repeated:
+                with suppress(DropoffError):  # nobody is left to be told; at worst the lease runs out
+                    await self.store.recall(picked.lease, "the client left before it had the answer", unheard=True)
 
     async def _picked_up(self, caller: Caller, request: PickUp, at_most: int, key: str) -> Found:
         names = await self._decided(caller, lambda caller: self._pickable(caller, request.queue))
@@ -159,12 +158,9 @@ class Broker:
             raise
 
     async def _given_back(self, trying: Awaitable[Found]) -> None:
-        """What a try brings whose caller has left meanwhile; but not what an earlier call of the same key had."""
         with suppress(DropoffError):  # nobody is left to be told
             found = await trying
-            for picked in () if isinstance(found, NothingToPickUp) else found:
-                if not picked.repeated:
-                    await self.take_back(picked)
+            await self.take_back(() if isinstance(found, NothingToPickUp) else found)
 
     async def complete(self, caller: Caller, request: Complete) -> Completed:
         """Record the outcome and end the lease. The same result again is the same success.
@@ -180,15 +176,8 @@ class Broker:
         async def decide(caller: Caller) -> Completed:
             queue = await self._queue(caller, "drop", "complete_handoff", onward.queue)
             content = await self._judged_next(caller, lease, queue, onward)
-            handoff = NewHandoff(
-                id=derived_id(caller.agent, queue.name, f"next\n{lease.id}"),  # no key of a caller has a line break
-                queue=queue.name,
-                payload=content,
-                salt=salt,
-                digest=digest_of(salt, content),
-                content=content_of(content, onward.note, 0),
-                note=onward.note,
-            )
+            id = derived_id(caller.agent, queue.name, f"next\n{lease.id}")  # no key of a caller has a line break
+            handoff = _new(id, queue, content, salt, onward.note)
             return await self.store.forward(caller, lease, result, queue, handoff)
 
         return await self._decided(caller, decide)
@@ -276,17 +265,11 @@ class Broker:
             old = await self.store.check(caller, old_id, may_inspect=True)
             if old.state not in FINAL:
                 raise HandoffMoved(handoff_id=old_id, state=old.state, was="over")
-            content = await self._judged(queue, msgspec.json.decode(old.payload))
-            handoff = NewHandoff(
-                id=derived_id(EVERYONE, queue.name, f"resubmit\n{old_id}"),  # whoever says it: once
-                queue=queue.name,
-                payload=content,
-                salt=salt,
-                digest=digest_of(salt, content),
-                content=content_of(content, old.note, old_id),
-                note=old.note,
-                resubmit_of=old_id,
-            )
+            again = f"drop off a corrected one: dropoff drop {queue.name} JSON"
+            refusal = partial(PayloadInvalid, schema=queue.schema, again=again)
+            content = await self._judged(queue, msgspec.json.decode(old.payload), refusal)
+            id = derived_id(EVERYONE, queue.name, f"resubmit\n{old_id}")  # whoever says it: once
+            handoff = _new(id, queue, content, salt, old.note, resubmit_of=old_id)
             return await self.store.drop_off(caller, queue, handoff)
 
         try:
@@ -333,15 +316,21 @@ class Broker:
         return names or (policy.only_one(caller, "pick", "pick_up", ()),)
 
     async def _first_few(self, caller: Caller, name: str, at_most: int, key: str) -> Found:
-        """The first decides whether there is anything; a refusal of a later one takes nothing of what is had."""
+        """The first decides whether there is anything; a refusal of a later one takes nothing of what is had.
+
+        But what may have been leased, and nobody knows, is said: under the same key all of them come back.
+        """
         first = await self._decided(caller, lambda caller: self._first(caller, name, key))
         if isinstance(first, NothingToPickUp):
             return first
 
         async def another(number: int) -> PickedUp | NothingToPickUp:
-            with suppress(DropoffError):
+            try:
                 return await self._decided(caller, lambda caller: self._first(caller, name, f"{key}\n{number}"))
-            return NothingToPickUp()
+            except DropoffError as error:
+                if isinstance(error, BrokerUnavailable) and error.stored == "unknown":
+                    raise
+                return NothingToPickUp()
 
         more = await asyncio.gather(*(another(number) for number in range(1, at_most)))
         return (first, *(picked for picked in more if isinstance(picked, PickedUp)))
@@ -378,19 +367,21 @@ class Broker:
         """As any payload; and the holder hears how long it may mend it."""
         try:
             return await self._judged(queue, onward.payload, partial(NextInvalid, schema=queue.schema), "next.payload")
-        except NextInvalid as error:
-            ends_ms = await self._decided(caller, lambda caller: self.store.lease_ends(caller, lease))
-            raise NextInvalid(schema=error.schema, problems=error.problems, lease_ends_ms=ends_ms) from None
+        except (NextInvalid, PayloadTooLarge) as error:
+            error.lease_ends_ms = await self._lease_ends(caller, lease)
+            raise
 
     async def _result(self, caller: Caller, lease: Lease, request: Complete) -> bytes:
         """The result in its one encoding. Out of bounds it is refused, and the holder hears how long it may mend it."""
         try:
-            refusal = partial(ArgumentsInvalid, verb="complete_handoff")
-            payload.bound(request.result, refusal=refusal, root="result", what="Result")
-        except ArgumentsInvalid as error:
-            ends_ms = await self._decided(caller, lambda caller: self.store.lease_ends(caller, lease))
-            raise ResultInvalid(problems=error.problems, lease_ends_ms=ends_ms) from None
+            payload.bound(request.result, refusal=ResultInvalid, root="result", what="Result")
+        except (ResultInvalid, PayloadTooLarge) as error:
+            error.lease_ends_ms = await self._lease_ends(caller, lease)
+            raise
         return payload.canonical(request.result)
+
+    async def _lease_ends(self, caller: Caller, lease: Lease) -> int:
+        return await self._decided(caller, lambda caller: self.store.lease_ends(caller, lease))
 
     async def _lease(self, caller: Caller, lease_id: str) -> Lease:
         lease = leases.parse(lease_id)
@@ -415,6 +406,23 @@ class Broker:
                 self._schemas.clear()
             self._schemas[queue.schema_hash] = known
         return known
+
+
+def _new(
+    id: HandoffId, queue: Queue, content: bytes, salt: str, note: str, *, delay_ms: int = 0, resubmit_of: str = ""
+) -> NewHandoff:
+    """A handoff of this judged payload."""
+    return NewHandoff(
+        id=id,
+        queue=queue.name,
+        payload=content,
+        salt=salt,
+        digest=digest_of(salt, content),
+        content=content_of(content, note, delay_ms, resubmit_of),
+        note=note,
+        delay_ms=delay_ms,
+        resubmit_of=resubmit_of,
+    )
 
 
 @contextmanager

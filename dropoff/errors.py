@@ -111,11 +111,12 @@ class PayloadInvalid(DropoffError):
 
     schema: str
     problems: tuple[Problem, ...]
+    again: str = "call drop_off again"
 
     def sentence(self) -> str:
         return (
             f"Payload rejected by schema {self.schema}: {_counted(self.problems)}. Nothing was stored.\n"
-            f"{_listed(self.problems)}\nFix {'this' if len(self.problems) == 1 else 'these'} and call drop_off again."
+            f"{_listed(self.problems)}\nFix {'this' if len(self.problems) == 1 else 'these'} and {self.again}."
         )
 
 
@@ -129,7 +130,7 @@ class ResultInvalid(DropoffError):
     exit_code = 6
 
     problems: tuple[Problem, ...]
-    lease_ends_ms: int
+    lease_ends_ms: int = 0
 
     def sentence(self) -> str:
         return (
@@ -193,12 +194,14 @@ class PayloadTooLarge(DropoffError):
     bytes: int
     bytes_max: int
     queue: str = ""
+    lease_ends_ms: int = 0  # of a result and of what comes next: the lease goes on
 
     def sentence(self) -> str:
         whose = f"of '{self.queue}' " if self.queue else ""
+        lease = f" The lease is still yours until {clock(self.lease_ends_ms)}." if self.lease_ends_ms else ""
         return (
-            f"{self.what} is {size(self.bytes)}; the limit {whose}is {size(self.bytes_max)}. Nothing was stored. "
-            "Store the large part elsewhere and pass a reference."
+            f"{self.what} is {size(self.bytes)}; the limit {whose}is {size(self.bytes_max)}. Nothing was stored.{lease}"
+            " Store the large part elsewhere and pass a reference."
         )
 
 
@@ -615,7 +618,8 @@ class AgentExists(DropoffError):
     def sentence(self) -> str:
         return (
             f"Agent '{self.agent}' exists. Nothing was changed. Change its grants with: "
-            "dropoff agent grant NAME GRANT, or choose another name."
+            f"dropoff agent grant {self.agent} GRANT, or choose another name. If you made it just now, and the answer "
+            "with its bearer was lost: revoke it, and choose another name."
         )
 
 
@@ -752,10 +756,12 @@ class BrokerUnavailable(DropoffError):
 
     stored: Literal["nothing", "unknown"]
     keyed: bool = True  # whether the call brought a request key, so that repeating it is safe
+    why: str = "The broker cannot reach its storage."
+    again: str = "Try again in a few seconds."
 
     def sentence(self) -> str:
         if self.stored == "nothing":
-            return "The broker cannot reach its storage. Nothing was stored. Try again in a few seconds."
+            return f"{self.why} Nothing was stored. {self.again}"
         lost = "The broker lost its storage in the middle of this call. It is not known whether this was stored"
         if self.keyed:
             return f"{lost}. Repeat the same call; it will not happen twice."
@@ -801,7 +807,7 @@ class InternalError(DropoffError):
 
 @dataclass(eq=False, kw_only=True)
 class ChangingNow(DropoffError):
-    """The caller's record or the queue changed twice while this was decided."""
+    """The caller's record or the queue changed again and again while this was decided."""
 
     code = "broker_unavailable"
     retry = "later"
@@ -817,7 +823,7 @@ class ChangingNow(DropoffError):
 
 def every_error() -> list[type[DropoffError]]:
     """All kinds, in the order of this file: for the exported table and the tests."""
-    return [kind for kind in DropoffError.__subclasses__() if kind.__module__ == __name__]  # not the client's own
+    return [kind for kind in DropoffError.__subclasses__() if kind.__module__ == __name__]  # not others' own
 
 
 def table() -> list[dict[str, Any]]:

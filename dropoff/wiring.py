@@ -86,7 +86,10 @@ class PortTakenError(Exception):
 
 
 class Server(uvicorn.Server):
-    """Says when it serves, and lets those who wait go before it waits for them."""
+    """Says when it serves, and lets those who wait go before it waits for them.
+
+    Upkeep ends at that moment too: from then on nobody can call to extend a lease, so none may lapse by our hand.
+    """
 
     def __init__(self, config: uvicorn.Config, stopping: Callable[[], None]) -> None:
         super().__init__(config)
@@ -116,8 +119,13 @@ async def serve_on(
     listener: socket.socket, settings: Settings, opening: "Opened", started: Callable[[Started], Awaitable[None]]
 ) -> None:
     """The same, on a port and a store that somebody has opened."""
-    async with _furnished(settings, opening) as house:
-        server = Server(_config(house), opening.store.end_waits)
+    async with _furnished(settings, opening) as (house, rounds):
+
+        def stopping() -> None:
+            rounds.stop()
+            opening.store.end_waits()
+
+        server = Server(_config(house), stopping)
         _leave_signals_to(server)
         serving = asyncio.create_task(server.serve(sockets=[listener]), name="dropoff doors")
         try:
@@ -135,20 +143,20 @@ async def building(
     settings: Settings, now_ms: Callable[[], int] = clock_ms
 ) -> AsyncGenerator[tuple[House, RedisStore, Durability]]:
     """The whole house with its store, without a listener. `now_ms` is this machine's clock; only people read it."""
-    async with opened(settings) as opening, _furnished(settings, opening, now_ms) as house:
+    async with opened(settings) as opening, _furnished(settings, opening, now_ms) as (house, _):
         yield house, opening.store, opening.durability
 
 
 @asynccontextmanager
 async def _furnished(
     settings: Settings, opening: "Opened", now_ms: Callable[[], int] = clock_ms
-) -> AsyncGenerator[House]:
+) -> AsyncGenerator[tuple[House, Rounds]]:
     store, place = opening.store, opening.place
     rounds = Rounds(store)
     refused_hosts = RefusedHosts()
     rounds.start()
     try:
-        yield House(
+        house = House(
             broker=Broker(store, Gates(), secrets.token_bytes),
             inspector=Inspector(store),
             operations=Operations(store, secrets.token_bytes),
@@ -162,6 +170,7 @@ async def _furnished(
             ready=place.ready,
             room=place.room,
         )
+        yield house, rounds
     finally:
         await rounds.close()
 

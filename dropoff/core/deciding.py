@@ -22,6 +22,7 @@ from dropoff.errors import (
     NotAllowed,
     QueueNeeded,
     QueueUnknown,
+    StorageFull,
     Unauthenticated,
 )
 
@@ -52,12 +53,12 @@ def half_done() -> Generator[None]:
     """What is done in here comes after a step that has stored something: no refusal may say that nothing was."""
     try:
         yield
-    except (BrokerUnavailable, Frozen) as error:
+    except (BrokerUnavailable, ChangingNow, Frozen, NotAllowed, StorageFull, Unauthenticated) as error:
         raise BrokerUnavailable(stored="unknown") from error
 
 
 async def current(store: Store, caller: Caller) -> Caller:
-    """The caller by the gate's word of now. Raises `Unauthenticated` if it is revoked."""
+    """The caller by the gate's word of now. Raises `Unauthenticated` if it is revoked, `Frozen` if it is frozen."""
     if await store.standing(caller.agent) == f"{caller.rev} active":
         return caller
     return await renewed(store, caller)
@@ -70,6 +71,8 @@ async def renewed(store: Store, caller: Caller) -> Caller:
     await store.queues(fresh=True)
     if principal is None:
         raise Unauthenticated
+    if principal.standing == "frozen":  # also where what is asked takes no step
+        raise Frozen(what=f"Agent '{principal.agent}'")
     return caller_of(principal, caller.credential, caller.trace)
 
 

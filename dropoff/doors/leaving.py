@@ -14,14 +14,12 @@ the lease runs out, or the same call under the same request key gets the same le
 
 import asyncio
 from collections.abc import Awaitable, Coroutine, Iterable
-from contextlib import suppress
 from typing import Any, TypeVar, cast
 
 from starlette.types import Message, Receive
 
 from dropoff.broker import Broker
 from dropoff.core.store import PickedUp
-from dropoff.errors import DropoffError
 
 T = TypeVar("T")
 
@@ -60,16 +58,8 @@ async def require_here(receive: Receive, broker: Broker, taken: Iterable[PickedU
     """
     taken = tuple(taken)
     if taken and await _has_left(receive):
-        await take_back(broker, taken)
+        await broker.take_back(taken)
         raise CallerLeftError
-
-
-async def take_back(broker: Broker, taken: Iterable[PickedUp]) -> None:
-    """What was taken for somebody who has left; but not what an earlier call of the same key had brought already."""
-    for picked in taken:
-        if not picked.repeated:
-            with suppress(DropoffError):  # nobody is left to be told; at worst the lease runs out
-                await broker.take_back(picked)
 
 
 async def _has_left(receive: Receive) -> bool:

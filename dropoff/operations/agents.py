@@ -42,7 +42,10 @@ class Agents(Acting):
             if name in RESERVED:
                 raise invalid("dropoff agent add", "name", f"'{name}' is reserved", expected="another name")
             principal = Principal(agent=AgentName(name), grants=_grants(grants), bearers=(credential.hash_of(bearer),))
-            if await self.store.principal(principal.agent, fresh=True):
+            known = await self.store.principal(principal.agent, fresh=True)
+            if known and known.bearers == principal.bearers:
+                return known  # made by this very call, whose caller changed meanwhile
+            if known:
                 raise AgentExists(agent=name)
             return await self.store.put_principal(caller, principal)
 

@@ -82,27 +82,35 @@ class Queues(Acting):
     async def remove_queue(self, caller: Caller, name: str) -> int:
         """Remove a queue in which nothing is going on; what ended in it is forgotten at once. Says how many that were.
 
-        `QueueNotEmpty` while anything waits, is held, scheduled or leased; then what ended stays as well.
+        `QueueNotEmpty` while anything waits, is held, scheduled or leased; then what ended stays as well. It is closed
+        before the last look, so that nothing comes in behind it, and what ended is forgotten only after that.
         """
+        before: list[Queue] = []  # as it was when this call first saw it, however often it has to be decided
 
         async def remove(caller: Caller) -> int:
             queue = await self._known_queue(name)
-            figures = (await self.store.figures([queue.name]))[queue.name]
-            left = figures.waiting + figures.leased + figures.scheduled + figures.held
-            if left:
-                raise QueueNotEmpty(queue=name, left=left)
-            closed = msgspec.structs.replace(queue, state="draining", retention_ms=0, reason="is being removed")
-            closed = await self.store.put_queue(caller, closed)
+            before.append(queue)
+            await self._require_empty(queue)
+            closed = msgspec.structs.replace(queue, state="draining", reason="is being removed")
+            closed = await self._put(caller, queue, closed)
             with half_done():
                 try:
-                    erased = await self._erase_all(caller, queue.name)
-                    await self.store.drop_queue(caller, closed)
+                    await self._require_empty(closed)
                 except QueueNotEmpty:  # something came in just before it was closed
-                    await self.store.put_queue(caller, msgspec.structs.replace(queue, rev=closed.rev))
+                    await self.store.put_queue(caller, msgspec.structs.replace(before[0], rev=closed.rev))
                     raise
+                closed = await self._put(caller, closed, msgspec.structs.replace(closed, retention_ms=0))
+                erased = await self._erase_all(caller, queue.name)
+                await self.store.drop_queue(caller, closed)
             return erased
 
         return await self._done(caller, "remove queues", remove)
+
+    async def _require_empty(self, queue: Queue) -> None:
+        figures = (await self.store.figures([queue.name]))[queue.name]
+        left = figures.waiting + figures.leased + figures.scheduled + figures.held
+        if left:
+            raise QueueNotEmpty(queue=queue.name, left=left)
 
     async def _erase_all(self, caller: Caller, queue: QueueName) -> int:
         """Forget all that has ended in a queue that keeps nothing.

@@ -104,7 +104,7 @@ class Lane:
             raise BrokerUnavailable(stored="nothing")
         if len(self._waiting) >= WAITING_STEPS_MAX or self._waiting_bytes + len(packed) > WAITING_BYTES_MAX:
             self._tell_that_it_is_full()
-            raise BrokerUnavailable(stored="nothing")
+            raise BrokerUnavailable(stored="nothing", why="The broker's storage does not keep up with what is asked.")
         asked = Asked(packed)
         self._waiting.append(asked)
         self._waiting_bytes += len(packed)

@@ -14,12 +14,13 @@ about a minute of this, beside the work.
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Iterable
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, cast
 
 from dropoff.core import limits
 from dropoff.core.caller import EVERYONE, caller_upkeep
+from dropoff.core.deciding import everyone
 from dropoff.core.handoff import AgentName, queue_of
-from dropoff.core.store import Mended, Stale
+from dropoff.core.store import Mended, Stale, Store
 from dropoff.errors import QueueExists
 from dropoff.storage.handoffs import Handoffs
 from dropoff.storage.reading import Reading
@@ -141,29 +142,33 @@ class Mending(Handoffs, Reading):
         return 1
 
     async def _mend_schemas(self) -> int:
-        if await self.schemas():
+        """The ledger tells which version of which name each content is; it is read where one stands under none."""
+        contents = {self.keys.parse(key)[1]["hash"] for key in await self._keys("schema:*")}
+        if contents <= set((await self.schemas()).values()):
             return 0
         mended, after = 0, "0-0"
         while True:
             entries = await self.entries(after=after, at_most=PAGE)
             for entry in entries:
                 if entry.step == "put_schema":
-                    mended += await self._register_again(entry.reason, entry.schema)
+                    mended += await self._name_again(entry.reason, entry.schema)
             if len(entries) < PAGE:  # others write on meanwhile, and know nothing of older schemas
                 return mended
             after = entries[-1].id
 
-    async def _register_again(self, ref: str, hash: str) -> int:
-        content = await self._commit.ask("GET", self.keys.of("schema", hash=hash))
-        if content is None:
-            return 0
-        await self.put_schema(caller_upkeep(), ref.rpartition("@")[0], hash, content)
-        return 1
+    async def _name_again(self, ref: str, hash: str) -> int:
+        """Under the very version that it had, also where the content is lost: what is pinned to it must not change."""
+        name, _, version = ref.rpartition("@")
+        keys = self._schema_keys(hash)
+        reply = await self._run("put_schema", caller_upkeep(), keys, name=name, hash=hash, content="", version=version)
+        return 1 if reply.word == "written" else 0
 
     async def _mend_agents(self) -> int:
         names = {self.keys.parse(key)[1]["agent"] for key in await self._keys("agent:*")}
         agents: Iterable[bytes] = await self._commit.ask("SMEMBERS", self.keys.of("agents"))
         listed = {name.decode() for name in agents}
+        if EVERYONE not in names:
+            await everyone(cast(Store, self))  # by the gate's word: a freeze must outlive both
         bearers = facts_of(await self._commit.ask("HGETALL", self.keys.of("bearers")))
         mended = sum([await self._mend_agent(AgentName(name), name in listed, bearers) for name in sorted(names)])
         return mended + sum([await self._close(AgentName(name)) for name in sorted(listed - names)])

@@ -199,11 +199,10 @@ class Records(Steps):
         return {ref: pairs[ref] for ref in sorted(pairs) if "@" in ref}
 
     async def put_schema(self, by: Caller, name: str, hash: str, content: bytes) -> tuple[StoredSchema, bool]:
-        keys = {
-            **self._log_keys(),
-            "schema": self.keys.of("schema", hash=hash),
-            "schemas": self.keys.of("schemas"),
-        }
-        reply = await self._run("put_schema", by, keys, name=name, hash=hash, content=content)
+        keys = self._schema_keys(hash)
+        reply = await self._run("put_schema", by, keys, name=name, hash=hash, content=content, version="")
         self._raise_refusal(reply)
         return StoredSchema(ref=reply.facts["ref"].decode(), hash=hash, content=content), reply.word == "written"
+
+    def _schema_keys(self, hash: str) -> dict[str, str]:
+        return self._log_keys() | {"schema": self.keys.of("schema", hash=hash), "schemas": self.keys.of("schemas")}

@@ -5,7 +5,7 @@ becomes `Stale`; a reply that the step's header does not announce is a fault of 
 """
 
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 
 from redis.exceptions import NoScriptError, OutOfMemoryError, ResponseError
 
@@ -16,11 +16,11 @@ from dropoff.core.ledger import Durability, Receipt, leaf
 from dropoff.core.store import Stale
 from dropoff.errors import BrokerUnavailable, HandoffUnknown, LeaseUnknown, StorageFull, StoreRefused
 from dropoff.storage.commit import Commit
-from dropoff.storage.connection import Source, lacks_rights
+from dropoff.storage.connection import Command, Source, lacks_rights
 from dropoff.storage.keys import Keys
 from dropoff.storage.lane import Again
 from dropoff.storage.replies import Reply, facts_of, made_entry, refusal_of
-from dropoff.storage.scripts import script
+from dropoff.storage.scripts import Script, script
 
 FORMAT: Final = 1  # of what the store holds. Raised when an older release could no longer work on it without harm
 
@@ -96,7 +96,8 @@ class Steps:
 
     async def _run(self, name: str, by: Caller, keys: dict[str, str], /, **args: str | bytes) -> Reply:
         if self._outdated:
-            raise BrokerUnavailable(stored="nothing") from self._outdated
+            why = "A newer release has changed the storage, and this broker takes no step in it."
+            raise BrokerUnavailable(stored="nothing", why=why, again="Tell your operator.") from self._outdated
         step = script(name)
         args |= {
             "caller": by.agent,
@@ -109,17 +110,21 @@ class Steps:
         if step.adds and (full := self.room()):
             raise StorageFull(why=full)
         try:
-            reply = await self._commit.ask(*command)
+            reply = await self._asked(step, command)
         except BrokerUnavailable as away:
             if away.stored == "nothing" and isinstance(away.__cause__, OutOfMemoryError):
                 raise StorageFull(why="its memory limit is reached") from away
             raise
-        except NoScriptError:  # somebody flushed the scripts; this one did not run
-            await self._commit.ask("SCRIPT", "LOAD", step.text)
-            reply = await self._commit.ask(*command)
         word, facts, entry = reply[0].decode(), facts_of(reply[1]), facts_of(reply[2])
         assert word in step.gives, f"{name} answered {word}, which its header does not announce"
         return Reply(word, facts, made_entry(entry) if entry else None, isinstance(reply, Again))
+
+    async def _asked(self, step: Script, command: Command) -> Any:
+        try:
+            return await self._commit.ask(*command)
+        except NoScriptError:  # somebody flushed the scripts; this one did not run
+            await self._commit.ask("SCRIPT", "LOAD", step.text)
+            return await self._commit.ask(*command)
 
     def _raise_refusal(self, reply: Reply, *, handoff_id: str = "") -> None:
         if reply.again and reply.word in ("stale", "refused"):  # it may have run before something changed that

@@ -35,7 +35,7 @@ AGAIN_S: Final = 5.0  # at most, after something that failed: a look at everythi
 async def go_round(store: Store) -> list[Receipt]:
     """One round, now. Returns what it did."""
     await store.refresh()
-    await store.beat()
+    await store.beat()  # first: what would lapse in this round must know of an outage that has just ended
     await enforce(store)
     done = await recall(store)
     for queue in await store.queues(fresh=True):
@@ -79,9 +79,13 @@ class Rounds:
             asyncio.create_task(self._every(MEND_S, "mending", lambda: mend(self._store)), name="dropoff mending"),
         ]
 
-    async def close(self) -> None:
+    def stop(self) -> None:
+        """Begin nothing more; what is under way ends with `close`."""
         for running in self._tasks:
             running.cancel()
+
+    async def close(self) -> None:
+        self.stop()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._tasks = []
 

@@ -45,7 +45,8 @@ class Agents(Leases):
         self._pass(caller)
         known = self.kept.get(handoff.id)
         if known:
-            if (known.handoff.sender, known.content) != (caller.agent, handoff.content):
+            mine = known.handoff.sender == caller.agent or handoff.resubmit_of
+            if not mine or known.content != handoff.content:
                 raise RequestConflict(handoff_id=handoff.id)
             return self._dropped_off(known, repeated=True)
         return self._dropped_off(self._drop(self._admitted(queue), handoff, caller), repeated=False)

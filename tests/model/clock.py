@@ -58,8 +58,9 @@ class Clockwork(Leases):
         now = kept.handoff
         if self._stands(now.holder, "revoked"):
             return self._free(kept, "recall", THE_CLOCK, "the holder is revoked")
-        postponed_ms = self._resumed_of(kept) + self._term_ms(now)
-        if postponed_ms > max(now.lease_ends_ms, self._now):
+        resumed_ms = self._resumed_of(kept)
+        postponed_ms = resumed_ms + self._term_ms(now)
+        if resumed_ms >= kept.leased_ms and postponed_ms > max(now.lease_ends_ms, self._now):
             return self._move(kept, "postpone", LEASED, THE_CLOCK, "a freeze or an outage", lease_ends_ms=postponed_ms)
         failures = now.failures + 1
         to, _ = self._after_lease(now, failures, WAITING)
@@ -70,7 +71,8 @@ class Clockwork(Leases):
         holder = kept.handoff.holder
         if self._stands(holder, "frozen") or self._stands(EVERYONE, "frozen"):
             return self._now
-        return max(self._resumed_ms.get(EVERYONE, 0), self._resumed_ms.get(holder, 0))
+        moments = (self._resumed_ms.get(EVERYONE, 0), self._resumed_ms.get(holder, 0))
+        return max((moment for moment in moments if moment <= self._now), default=0)  # a clock may go back
 
     async def revoked(self, at_most: int) -> tuple[Lease, ...]:
         agents = sorted({one.handoff.holder for one in self.kept.values()})

@@ -56,7 +56,7 @@ class Records(Leases):
         if known_rev >= int(rev) or (record and int(record.rev) > int(rev)):
             return False
         self._gate[agent] = (int(rev), standing)
-        if (known, standing) == ("frozen", "active"):
+        if standing == "active" != known:
             self._resumed_ms[agent] = self._now
         self._write("gate", by, agent=agent, rev=rev, standing=standing, reason=reason)
         return True

@@ -163,6 +163,7 @@ async def test_a_queue_with_other_settings_is_refused_and_named(store: RedisStor
 
 async def test_queues_are_remembered_until_they_are_read_anew(store: RedisStore, look: Look):
     """The queue's revision finds out inside the step when memory is old."""
+    await store.queues()
     await look.client.delete(look.keys.of("queues"))
 
     assert await store.queues() == {QUEUE.name: QUEUE}

@@ -38,7 +38,7 @@ from dropoff.doors.http.calls import Call
 from dropoff.doors.http.shapes import Answer as AnswerShape
 from dropoff.doors.http.shapes import Payload, Shape
 from dropoff.doors.http.table import Row
-from dropoff.doors.leaving import CallerLeftError, require_here, take_back, while_here
+from dropoff.doors.leaving import CallerLeftError, require_here, while_here
 from dropoff.doors.verbs import AgentVerb
 from dropoff.errors import ArgumentsInvalid, DropoffError, Problem, Unauthenticated
 
@@ -151,7 +151,7 @@ async def _batch(house: House, call: Call, request: Request) -> BatchAnswer:
         for place, answer in zip(places, done, strict=True):
             told[place] = answer
         if None in done:  # who left while one call waited, left all of them
-            await take_back(house.broker, _taken(told))
+            await house.broker.take_back(_taken(told))
             raise CallerLeftError
     if told and all(isinstance(one, Unauthenticated) for one in told):  # revoked meanwhile, before anything was done
         raise Unauthenticated

@@ -7,6 +7,8 @@
 --
 -- The record itself is the memory of the request: its id is derived from the request key. The content tells whether
 -- the same work is heard twice or other work came under the same key, which is a mistake that nobody should guess about.
+-- What is put back (`resubmit_of`) is put back once, whoever says it: its content names the old one.
+-- A handoff has a parent where a completion drops it off (`forward`); who else holds what meanwhile is not looked at yet.
 local stop = stopped_at_gate()
 -- guard: drop_off at the gate
 if stop then return stop end
@@ -20,8 +22,9 @@ end
 local h = load(handoff)
 -- guard: heard before
 if h.state ~= 'absent' then
+  local mine = h.sender == caller or resubmit_of ~= ''
   -- guard: the same sender and the same work
-  if h.sender ~= caller or h.content ~= content then return refused('request_conflict', { 'handoff', id }) end
+  if not mine or h.content ~= content then return refused('request_conflict', { 'handoff', id }) end
   return answer('repeated', standing(h), read_entry(h.first, h))
 end
 

@@ -24,7 +24,7 @@ local holds_some = redis.call('ZCARD', holds) > 0
 local entry = write_entry('gate', { 'agent', agent, 'rev', agent_rev, 'standing', agent_standing, 'reason', reason })
 redis.call('HSET', gate, agent, agent_rev .. ' ' .. agent_standing)
 -- guard: a thaw gives time
-if standing_in(says) == 'frozen' and agent_standing == 'active' then redis.call('HSET', beat, agent, text(NOW)) end
+if standing_in(says) ~= 'active' and agent_standing == 'active' then redis.call('HSET', beat, agent, text(NOW)) end
 -- guard: what a revoked agent holds is recalled
 if agent_standing == 'revoked' and holds_some then redis.call('SADD', recalls, agent) end
 return answer('changed', {}, entry)

@@ -25,14 +25,16 @@ if not says[1] or not says[2] then return answer('nothing') end
 local standing = standing_in(says[2])
 -- guard: a revoked holder's lease is recalled
 if standing == 'revoked' then return answer('recalled', {}, freed(h, 'recall', 'the holder is revoked', {})) end
-local last = math.max(tonumber(resumed[2] or 0), tonumber(resumed[3] or 0))
+local function past(moment) return tonumber(moment or 0) <= NOW and tonumber(moment or 0) or 0 end -- a clock may go back
+local last = math.max(past(resumed[2]), past(resumed[3]))
 -- guard: while the holder is frozen, or everything
 if standing == 'frozen' or standing_in(says[1]) == 'frozen' then last = NOW end
 local lease_ends = last + term_of(here)
 -- guard: one whole term after a freeze or an outage
-if tonumber(h.lease_ends) < lease_ends and NOW < lease_ends then
+if last >= tonumber(h.leased_at) and tonumber(h.lease_ends) < lease_ends and NOW < lease_ends then
   local entry = move(h, 'postpone', 'leased', { lease_ends = text(lease_ends) }, 'a freeze or an outage')
-  redis.call('PEXPIRE', h.pick, text(lease_ends - NOW))
+  local memory = redis.call('GET', h.pick) or h.id .. ' ' .. h.fence -- it may have ended with the lease's first time
+  redis.call('SET', h.pick, memory, 'PX', text(lease_ends - NOW))
   return answer('postponed', {}, entry)
 end
 

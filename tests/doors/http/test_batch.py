@@ -131,10 +131,10 @@ async def test_each_call_has_its_own_request_key(desk: Desk, worker: Agent):
     first = await batch(worker, *drops)
     picks = [call("pick_up", key="p", at_most=2), call("pick_up", key="q")]
     picked = await batch(worker, *picks)
+    again = await batch(worker, *picks)  # from now on it is known that they were told
     before = desk.stored()
     assert [one["handoff_id"] for one in await batch(worker, *drops)] == [one["handoff_id"] for one in first]
-    again = await batch(worker, *picks)
-    assert _leases(again) == _leases(picked)
+    assert _leases(await batch(worker, *picks)) == _leases(again) == _leases(picked)
     assert len(_leases(again)) == 3
     assert desk.stored() == before
     conflict, same = await batch(worker, call("drop_off", key="d0", payload=WORK, note="other"), drops[1])
