@@ -2,8 +2,8 @@
 
 Decisions are made from records that may be old: that saves a round trip for every call. A step finds out (`Stale`)
 when the caller or the queue has changed since. Then the records are read anew and the decision is made again. A
-refusal for want of a grant never comes to a step, so it asks the gate before it stands, as does what is answered
-without a step.
+refusal for want of a grant or a queue never comes to a step, so it asks the gate and the index of queues before it
+stands; what is answered without a step asks the gate.
 
 A gate that lags behind an agent's record, because somebody died between the two, is brought up to date on the way. It
 takes only higher revisions, so that does no harm however often and by whomever it is done.
@@ -41,8 +41,9 @@ async def decided(store: Store, caller: Caller, decide: Callable[[Caller], Await
         except Stale:
             caller = await renewed(store, caller)
         except REFUSED_BY_POLICY:
+            known = await store.queues()  # what was decided by: nobody else had his turn since
             now = await current(store, caller)
-            if now is caller:
+            if now is caller and await store.queues(fresh=True) == known:
                 raise
             caller = now
     raise ChangingNow

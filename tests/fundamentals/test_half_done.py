@@ -2,8 +2,10 @@
 
 import pytest
 
-from dropoff.broker import Broker
+from dropoff.broker import Broker, NothingToPickUp
 from dropoff.contracts.gate import Gates
+from dropoff.core.caller import caller_of
+from dropoff.core.credential import hash_of, id_of
 from dropoff.core.handoff import AgentName
 from dropoff.core.requests import Check, Complete, DropOff, Extend, PickUp
 from dropoff.core.store import PickedUp
@@ -193,3 +195,21 @@ async def test_a_revoked_agent_is_given_nothing(house: House):
     await house.operations.revoke(house.operator, "writer")
     with pytest.raises(AgentRevoked):
         await house.operations.grant(house.operator, "writer", ["drop:research"])
+
+
+@pytest.mark.parametrize("verb", ["drop_off", "pick_up"])
+async def test_a_queue_made_elsewhere_is_known_to_who_names_none(house: House, server: Server, verb: str):
+    """A broker that remembers the queues of before must not say to an agent that it may do nothing."""
+    other = RedisStore(source_of(server), house.store.keys, house.clock)
+    await other.start()
+    elsewhere = Broker(other, Gates(), lambda count: b"7" * count)
+    await other.queues()
+    await house.operations.add_queue(house.operator, NewQueue(name="essays", schema="brief"))
+    made = await house.operations.add_agent(house.operator, "essayist", ["drop:essays", "pick:essays"])
+    essayist = caller_of(made.principal, id_of(hash_of(made.bearer)))
+
+    if verb == "drop_off":
+        assert (await elsewhere.drop_off(essayist, DropOff(payload=BRIEF.payload))).state == "waiting"
+    else:
+        assert await elsewhere.pick_up(essayist, PickUp(wait_seconds=0)) == NothingToPickUp()
+    await other.close()
