@@ -9,7 +9,8 @@ acknowledged, the right to do all that steps do. A store that fails is refused w
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Generator, Iterable
+from contextlib import contextmanager
 from typing import Any, Final, NamedTuple
 from urllib.parse import parse_qsl, urlsplit
 
@@ -17,6 +18,7 @@ from redis.asyncio.connection import AbstractConnection, ConnectionPool
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import AuthenticationError, NoPermissionError, RedisError, ResponseError
+from redis.exceptions import ConnectionError as NotConnected
 
 from dropoff.core.ledger import Durability
 from dropoff.core.store import StoreFacts
@@ -63,13 +65,29 @@ class Source:
         )
         connection = pool.make_connection()
         try:
-            await connection.connect()
-            await _heard(connection)
+            with _closed_is_lost():
+                await connection.connect()
+                await _heard(connection)
         except RedisError as error:
             if isinstance(error.__cause__ or error, AuthenticationError):  # redis-py wraps it while it connects
                 raise not_let_in(error) from error
             raise
         return connection
+
+
+async def send(connection: AbstractConnection, packed: bytes | Iterable[bytes]) -> None:
+    """Write commands. Raises redis' or the system's error if the connection is lost."""
+    with _closed_is_lost():
+        await connection.send_packed_command(packed, check_health=False)
+
+
+@contextmanager
+def _closed_is_lost() -> Generator[None]:
+    """uvloop calls it a RuntimeError to write where the other side has just closed; asyncio's loop says nothing."""
+    try:
+        yield
+    except RuntimeError as error:
+        raise NotConnected(f"closed while it was written to: {error}") from error
 
 
 async def _heard(connection: AbstractConnection) -> None:

@@ -31,6 +31,7 @@ from redis.exceptions import ConnectionError as NotConnected
 from redis.exceptions import RedisError, ResponseError
 
 from dropoff.errors import BrokerUnavailable, StoreRefused
+from dropoff.storage.connection import send
 from dropoff.storage.link import UNREACHABLE, Link
 
 log = logging.getLogger("dropoff.storage")
@@ -159,7 +160,7 @@ class Lane:
                     self._under_way.append(batch)
                     if len(self._under_way) == 1:
                         self._be_patient()
-                    await connection.send_packed_command([asked.packed for asked in batch], check_health=False)
+                    await send(connection, [asked.packed for asked in batch])
             self._news.clear()
             await self._news.wait()
 
@@ -223,7 +224,7 @@ class Lane:
     async def _ask_alone(self, asked: Asked) -> None:
         connection = await self._link.connected()
         try:
-            await connection.send_packed_command(asked.packed, check_health=False)
+            await send(connection, asked.packed)
             answer = await _answer(connection)
             _settle(asked, Again(cast("list[Any]", answer)) if isinstance(answer, list) else answer, "unknown")
         except (RedisError, OSError) as error:

@@ -13,7 +13,7 @@ from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import AuthenticationError, NoPermissionError, RedisError
 
 from dropoff.errors import StoreRefused
-from dropoff.storage.connection import Source, lacks_rights, not_let_in
+from dropoff.storage.connection import Source, lacks_rights, not_let_in, send
 from dropoff.storage.scripts import every_script
 
 LOADED_S: Final = 10.0  # a node that does not take the steps in this time is treated as gone
@@ -77,7 +77,7 @@ async def _loaded(connection: AbstractConnection) -> AbstractConnection:
     commands = [("SCRIPT", "LOAD", script.text) for script in every_script()]
     try:
         async with asyncio.timeout(LOADED_S):
-            await connection.send_packed_command(connection.pack_commands(commands), check_health=False)
+            await send(connection, connection.pack_commands(commands))
             for _ in commands:
                 await connection.read_response()
     except BaseException as error:

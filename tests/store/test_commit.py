@@ -8,9 +8,10 @@ import asyncio
 import logging
 import tracemalloc
 from collections.abc import AsyncIterator, Callable
-from typing import Final
+from typing import Any, Final
 
 import pytest
+from redis.asyncio.connection import AbstractConnection
 
 from dropoff.core.store import DroppedOff
 from dropoff.errors import BrokerUnavailable, StoreRefused
@@ -506,6 +507,24 @@ async def test_patience_begins_anew_with_every_batch(commit: Commit, proxy: Prox
             await asyncio.wait_for(asyncio.Event().wait(), 0.3)
 
     assert proxy.passed(b"LOAD") == loaded, "it is the same connection still"
+
+
+@pytest.mark.parametrize("times", [1, 2, 3])
+async def test_a_connection_that_closes_while_it_is_written_to_is_lost_like_any(
+    commit: Commit, monkeypatch, times: int
+):
+    """uvloop says it by a RuntimeError, whether a batch is written, a first word, or a step; nobody hears of it."""
+    write = AbstractConnection.send_packed_command
+    closed = iter(range(times))
+
+    async def closing(self: AbstractConnection, command: Any, check_health: bool = True) -> None:
+        if next(closed, None) is not None:
+            raise RuntimeError("unable to perform operation; the handler is closed")
+        await write(self, command, check_health)
+
+    monkeypatch.setattr(AbstractConnection, "send_packed_command", closing)
+    calls = asking(commit, "one", "two")
+    assert await within("the answers", asyncio.gather(*calls)) == [b"one", b"two"]
 
 
 # ---- the end ----------------------------------------------------------------------------------------------------
