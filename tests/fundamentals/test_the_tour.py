@@ -6,6 +6,7 @@ import msgspec
 import pytest
 
 from dropoff.broker import NothingToPickUp
+from dropoff.core.caller import Caller
 from dropoff.core.requests import Check, Complete, Describe, DropOff, Extend, HandBack, Next, PickUp, Withdraw
 from dropoff.core.store import PickedUp
 from dropoff.errors import (
@@ -302,6 +303,9 @@ async def test_what_is_over_is_put_back_as_a_new_handoff(house: House):
     await house.broker.withdraw(house.scout, Withdraw(handoff_id=sent.receipt.handoff_id))
     again = await house.broker.resubmit(house.operator, sent.receipt.handoff_id)
     assert (await house.broker.resubmit(house.operator, sent.receipt.handoff_id)).receipt == again.receipt
+    made = (await house.operations.add_agent(house.operator, "other-operator", ["operate:*"])).principal
+    other = Caller(agent=made.agent, rev=made.rev, grants=made.grants)
+    assert (await house.broker.resubmit(other, sent.receipt.handoff_id)).receipt == again.receipt  # whoever says it
 
     picked = await house.takes(house.writer)
     assert picked is not None

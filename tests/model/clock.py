@@ -60,7 +60,7 @@ class Clockwork(Leases):
             return self._free(kept, "recall", THE_CLOCK, "the holder is revoked")
         resumed_ms = self._resumed_of(kept)
         postponed_ms = resumed_ms + self._term_ms(now)
-        if resumed_ms >= kept.leased_ms and postponed_ms > max(now.lease_ends_ms, self._now):
+        if resumed_ms > kept.leased_ms and postponed_ms > max(now.lease_ends_ms, self._now):
             return self._move(kept, "postpone", LEASED, THE_CLOCK, "a freeze or an outage", lease_ends_ms=postponed_ms)
         failures = now.failures + 1
         to, _ = self._after_lease(now, failures, WAITING)

@@ -56,7 +56,7 @@ class Records(Leases):
         if known_rev >= int(rev) or (record and int(record.rev) > int(rev)):
             return False
         self._gate[agent] = (int(rev), standing)
-        if standing == "active" != known:
+        if standing == "active" and (known == "frozen" or (not known and self._held_by(agent))):
             self._resumed_ms[agent] = self._now
         self._write("gate", by, agent=agent, rev=rev, standing=standing, reason=reason)
         return True

@@ -5,6 +5,7 @@ Here are the corners that need a hand; that any one lost key is mended under loa
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from dropoff.core.caller import EVERYONE, Principal
@@ -184,3 +185,43 @@ async def test_who_asks_again_after_the_ledger_was_lost_hears_how_it_stands(stor
     assert (await withdraw(store, asked.handoff.id)).state == "leased", "it is asked for, and not yet withdrawn"
     once_more = await hand_back(store, handed_back.lease, "retry", key="again")
     assert (once_more.state, once_more.attempts_left) == (back.state, back.attempts_left) == ("scheduled", 2)
+
+
+async def test_a_schema_keeps_its_version_though_the_content_of_an_older_one_is_lost(store: RedisStore, look: Look):
+    """What is pinned to `two@2` must not become `two@1`: the ledger tells which is which."""
+    for hash, content in (("h1", b'{"title":"first"}'), ("h2", b'{"title":"second"}')):
+        await store.put_schema(UPKEEP, "two", hash, content)
+    before = await store.schemas()
+    await look.client.delete(look.keys.of("schemas"), look.keys.of("schema", hash="h1"))
+
+    await store.mend()
+
+    assert await store.schemas() == before
+    again, is_new = await store.put_schema(UPKEEP, "two", "h1", b'{"title":"first"}')
+    assert (again.ref, is_new) == ("two@1", False)
+    assert await store.schema("h1") == again
+
+
+async def test_a_version_that_was_given_anew_after_the_loss_is_not_changed(store: RedisStore, look: Look):
+    """The older content of that version stays lost; the others come back beside it."""
+    for hash in ("h1", "h2"):
+        await store.put_schema(UPKEEP, "two", hash, b"{}")
+    await look.client.delete(look.keys.of("schemas"))
+    await store.put_schema(UPKEEP, "two", "h3", b"{}")
+
+    await store.mend()
+
+    found = {ref: hash for ref, hash in (await store.schemas()).items() if ref.startswith("two@")}
+    assert found == {"two@1": "h3", "two@2": "h2"}
+    assert (await store.put_schema(UPKEEP, "two", "h4", b"{}"))[0].ref == "two@3"
+
+
+async def test_a_freeze_outlives_its_record_and_then_the_gate(store: RedisStore, look: Look):
+    """Each lost by itself, with a mend in between."""
+    frozen = await everyone(store)
+    await store.put_principal(UPKEEP, msgspec.structs.replace(frozen, standing="frozen"))
+    await look.client.delete(look.keys.of("agent", agent=EVERYONE))
+    await store.mend()
+    await look.client.delete(look.keys.of("gate"))
+
+    assert (await everyone(store)).standing == "frozen"

@@ -328,6 +328,6 @@ async def test_taken_back_twice_or_too_late_disturbs_nobody(
     newer = await pick_up(store, CAROL)
 
     async with look.nothing_changes():
-        await broker.take_back(picked)
+        await broker.take_back([picked])
 
     assert await store.leases_of(CAROL.agent) == (newer.lease,)

@@ -5,6 +5,7 @@ from the moment when its holder can go on. Once: then it lapses as any other.
 """
 
 import asyncio
+import hashlib
 import sys
 import time
 from collections.abc import AsyncIterator, Callable
@@ -363,6 +364,33 @@ async def test_after_a_clock_has_gone_back_hearts_go_on_beating(
 
     assert await history(store, later.handoff.id) == ["lapse"]
     assert int((await look.everything())["beat"]["@"]) == clock.now_ms
+
+
+async def test_the_same_pick_up_again_after_a_freeze_is_the_same_lease(store: RedisStore, clock: Clock, look: Look):
+    """Its answer was lost before the freeze began, and the memory of it would have ended with the lease."""
+    await drop_off(store)
+    await drop_off(store)
+    first = await pick_up(store, BOB, key="asked")
+    await change(store, BOB, "frozen")
+    await live(store, clock, LEASE_MS)
+    memory = look.keys.of("pick", agent=BOB.agent, request=hashlib.sha256(b"asked").hexdigest()[:32])
+    await look.client.delete(memory)  # its time is over
+    await go_round(store)
+    thawed = await change(store, BOB, "active")
+
+    again = await pick_up(store, thawed, key="asked")
+
+    assert (again.lease, again.repeated) == (first.lease, True)
+
+
+async def test_a_longer_lease_time_prolongs_no_lease_that_runs(store: RedisStore, picked: PickedUp, clock: Clock):
+    """Only a freeze or an outage since it was taken does."""
+    known = (await store.queues())[QUEUE.name]
+    await store.put_queue(UPKEEP, msgspec.structs.replace(known, lease_ms=60 * LEASE_MS))
+
+    await lives(store, clock, LEASE_MS)
+
+    assert (await history(store, picked.handoff.id))[-1] == "lapse"
 
 
 # ---- a revocation -----------------------------------------------------------------------------------------------

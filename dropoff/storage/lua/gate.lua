@@ -21,10 +21,11 @@ sound('stream', ledger)
 sound('hash', beat)
 sound('set', recalls)
 local holds_some = redis.call('ZCARD', holds) > 0
+local was = standing_in(says) -- nil where the gate has lost its words: then it may have been frozen
 local entry = write_entry('gate', { 'agent', agent, 'rev', agent_rev, 'standing', agent_standing, 'reason', reason })
 redis.call('HSET', gate, agent, agent_rev .. ' ' .. agent_standing)
 -- guard: a thaw gives time
-if standing_in(says) ~= 'active' and agent_standing == 'active' then redis.call('HSET', beat, agent, text(NOW)) end
+if agent_standing == 'active' and (was == 'frozen' or not was and holds_some) then redis.call('HSET', beat, agent, text(NOW)) end
 -- guard: what a revoked agent holds is recalled
 if agent_standing == 'revoked' and holds_some then redis.call('SADD', recalls, agent) end
 return answer('changed', {}, entry)

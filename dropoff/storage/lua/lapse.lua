@@ -31,9 +31,9 @@ local last = math.max(past(resumed[2]), past(resumed[3]))
 if standing == 'frozen' or standing_in(says[1]) == 'frozen' then last = NOW end
 local lease_ends = last + term_of(here)
 -- guard: one whole term after a freeze or an outage
-if last >= tonumber(h.leased_at) and tonumber(h.lease_ends) < lease_ends and NOW < lease_ends then
-  local entry = move(h, 'postpone', 'leased', { lease_ends = text(lease_ends) }, 'a freeze or an outage')
+if last > tonumber(h.leased_at) and tonumber(h.lease_ends) < lease_ends and NOW < lease_ends then
   local memory = redis.call('GET', h.pick) or h.id .. ' ' .. h.fence -- it may have ended with the lease's first time
+  local entry = move(h, 'postpone', 'leased', { lease_ends = text(lease_ends) }, 'a freeze or an outage')
   redis.call('SET', h.pick, memory, 'PX', text(lease_ends - NOW))
   return answer('postponed', {}, entry)
 end
