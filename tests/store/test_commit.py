@@ -523,8 +523,8 @@ async def test_a_connection_that_closes_while_it_is_written_to_is_lost_like_any(
         await write(self, command, check_health)
 
     monkeypatch.setattr(AbstractConnection, "send_packed_command", closing)
-    calls = asking(commit, "one", "two")
-    assert await within("the answers", asyncio.gather(*calls)) == [b"one", b"two"]
+    calls = asking(commit, *(f"word {n}" for n in range(400)))  # the first batch, and some that wait
+    assert await within("the answers", asyncio.gather(*calls)) == [f"word {n}".encode() for n in range(400)]
 
 
 # ---- the end ----------------------------------------------------------------------------------------------------
