@@ -225,3 +225,9 @@ async def test_a_freeze_outlives_its_record_and_then_the_gate(store: RedisStore,
     await look.client.delete(look.keys.of("gate"))
 
     assert (await everyone(store)).standing == "frozen"
+
+
+async def test_a_version_that_is_there_is_never_put_back_as_another(store: RedisStore, look: Look):
+    """The ledger's older word comes too late: somebody has registered anew meanwhile."""
+    async with look.nothing_changes():
+        assert await store._name_again("research@1", "older") == 0
