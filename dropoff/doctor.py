@@ -16,7 +16,7 @@ import msgspec
 
 from dropoff.core import policy
 from dropoff.core.caller import Caller
-from dropoff.core.deciding import current
+from dropoff.core.deciding import unfrozen
 from dropoff.core.store import Store, StoreFacts
 
 Verdict = Literal["ok", "warning", "broken"]
@@ -242,5 +242,5 @@ class Doctor:
         self.now_ms = now_ms
 
     async def findings(self, caller: Caller) -> Sequence[Finding]:
-        policy.require_admin(await current(self._store, caller), "see what the broker runs on")
+        policy.require_admin(await unfrozen(self._store, caller), "see what the broker runs on")
         return judged(await self._look())

@@ -9,7 +9,7 @@ import msgspec
 
 from dropoff.core import policy
 from dropoff.core.caller import EVERYONE, Caller, Principal
-from dropoff.core.deciding import current, decided
+from dropoff.core.deciding import decided, unfrozen
 from dropoff.core.handoff import AgentName, Handoff, HandoffId, queue_of
 from dropoff.core.lease import Lease
 from dropoff.core.ledger import Entry
@@ -56,14 +56,14 @@ class Inspector:
 
     async def queues(self, caller: Caller) -> list[QueueView]:
         """The queues that the caller may inspect, in numbers."""
-        caller = await current(self.store, caller)
+        caller = await unfrozen(self.store, caller)
         queues = await self.store.queues(fresh=True)
         names = policy.allowed(caller, "inspect", queues)
         figures = await self.store.figures(names)
         return [QueueView(queue=queues[name], figures=figures[name]) for name in names if name in figures]
 
     async def queue(self, caller: Caller, name: str) -> QueueView:
-        caller = await current(self.store, caller)
+        caller = await unfrozen(self.store, caller)
         queues = await self.store.queues(fresh=True)
         found = policy.require(caller, "inspect", name, tuple(queues))
         return QueueView(queue=queues[found], figures=(await self.store.figures([found]))[found])
@@ -74,14 +74,14 @@ class Inspector:
 
     async def everyone(self, caller: Caller) -> Principal:
         """How it stands with everybody at once. It is told to every caller: a freeze stops every one of them."""
-        await current(self.store, caller)
+        await unfrozen(self.store, caller)
         return await self.store.principal(EVERYONE, fresh=True) or Principal(agent=EVERYONE)
 
     async def handoffs(
         self, caller: Caller, queue: str, state: State | Literal[""], at_most: int
     ) -> tuple[Handoff, ...]:
         """Of one queue or of all that the caller may inspect; in one state or in all, the most urgent first."""
-        caller = await current(self.store, caller)
+        caller = await unfrozen(self.store, caller)
         queues = tuple(await self.store.queues(fresh=True))
         one = (policy.require(caller, "inspect", queue, queues),) if queue else ()
         found: dict[HandoffId, Handoff] = {}  # by id, for one may move on while we look
@@ -94,7 +94,7 @@ class Inspector:
 
     async def handoff(self, caller: Caller, handoff_id: str) -> tuple[Handoff, tuple[Entry, ...]]:
         """One handoff and all that the ledger says of it."""
-        caller = await current(self.store, caller)
+        caller = await unfrozen(self.store, caller)
         queue = queue_of(handoff_id)
         if queue is None or not policy.may(caller, "inspect", queue):
             raise HandoffUnknown(handoff_id=handoff_id)
@@ -103,11 +103,11 @@ class Inspector:
         return handoff, await self.store.entries(handoff_id=handoff_id, at_most=1_000)
 
     async def agents(self, caller: Caller) -> tuple[Principal, ...]:
-        policy.require_admin(await current(self.store, caller), "list agents")
+        policy.require_admin(await unfrozen(self.store, caller), "list agents")
         return await self.store.principals()
 
     async def agent(self, caller: Caller, name: str) -> Principal:
-        policy.require_admin(await current(self.store, caller), "look at agents")
+        policy.require_admin(await unfrozen(self.store, caller), "look at agents")
         principal = await self.store.principal(AgentName(name), fresh=True)
         if principal is None:
             raise AgentUnknown(agent=name)
@@ -115,16 +115,16 @@ class Inspector:
 
     async def holds(self, caller: Caller, name: str) -> tuple[Lease, ...]:
         """What an agent holds now."""
-        policy.require_admin(await current(self.store, caller), "look at agents")
+        policy.require_admin(await unfrozen(self.store, caller), "look at agents")
         return await self.store.leases_of(AgentName(name))
 
     async def schemas(self, caller: Caller) -> dict[str, str]:
-        policy.require_admin(await current(self.store, caller), "list schemas")
+        policy.require_admin(await unfrozen(self.store, caller), "list schemas")
         return await self.store.schemas()
 
     async def schema(self, caller: Caller, ref: str) -> StoredSchema:
         """By `name@version`, or the newest of that name."""
-        policy.require_admin(await current(self.store, caller), "look at schemas")
+        policy.require_admin(await unfrozen(self.store, caller), "look at schemas")
         known = await self.store.schemas()
         name, _, version = ref.partition("@")
         versions = [int(known_ref.rpartition("@")[2]) for known_ref in known if known_ref.rpartition("@")[0] == name]
@@ -135,5 +135,5 @@ class Inspector:
         return msgspec.structs.replace(found, ref=wanted)
 
     async def entries(self, caller: Caller, after: str, at_most: int) -> tuple[Entry, ...]:
-        policy.require_admin(await current(self.store, caller), "read the ledger")
+        policy.require_admin(await unfrozen(self.store, caller), "read the ledger")
         return await self.store.entries(after=after, at_most=at_most)

@@ -59,10 +59,18 @@ def half_done() -> Generator[None]:
 
 
 async def current(store: Store, caller: Caller) -> Caller:
-    """The caller by the gate's word of now. Raises `Unauthenticated` if it is revoked, `Frozen` if it is frozen."""
+    """The caller by the gate's word of now. Raises `Unauthenticated` if it is revoked."""
     if await store.standing(caller.agent) == f"{caller.rev} active":
         return caller
     return await renewed(store, caller)
+
+
+async def unfrozen(store: Store, caller: Caller) -> Caller:
+    """As `current`; and raises `Frozen` if the caller is, also where what it asks for takes no step."""
+    caller = await current(store, caller)
+    if (await store.standing(caller.agent)).endswith(" frozen"):
+        raise Frozen(what=f"Agent '{caller.agent}'")
+    return caller
 
 
 async def renewed(store: Store, caller: Caller) -> Caller:
@@ -72,8 +80,6 @@ async def renewed(store: Store, caller: Caller) -> Caller:
     await store.queues(fresh=True)
     if principal is None:
         raise Unauthenticated
-    if principal.standing == "frozen":  # also where what is asked takes no step
-        raise Frozen(what=f"Agent '{principal.agent}'")
     return caller_of(principal, caller.credential, caller.trace)
 
 

@@ -8,7 +8,7 @@ from typing import Final, TypeVar
 
 from dropoff.core import policy
 from dropoff.core.caller import Caller
-from dropoff.core.deciding import current, decided
+from dropoff.core.deciding import decided, unfrozen
 from dropoff.core.handoff import NAME, QueueName
 from dropoff.core.queue import Queue
 from dropoff.core.store import Store
@@ -35,7 +35,7 @@ class Acting:
             policy.require_admin(caller, doing)
             return await act(caller)
 
-        return await decided(self.store, await current(self.store, caller), decide)
+        return await decided(self.store, await unfrozen(self.store, caller), decide)
 
     async def _known_queue(self, name: str) -> Queue:
         queues = await self.store.queues(fresh=True)

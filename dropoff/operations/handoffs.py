@@ -5,7 +5,7 @@ from typing import TypeVar
 
 from dropoff.core import lease as leases
 from dropoff.core.caller import Caller
-from dropoff.core.deciding import current, decided, half_done
+from dropoff.core.deciding import decided, half_done, unfrozen
 from dropoff.core.handoff import HandoffId, queue_of
 from dropoff.core.store import Judged, Judging, Mended, Released
 from dropoff.errors import HandoffUnknown, LeaseUnknown, QueueUnknown
@@ -50,6 +50,6 @@ class Handoffs(Acting):
     async def _on_handoff(self, caller: Caller, handoff_id: str, act: Callable[[Caller], Awaitable[T]]) -> T:
         """Without a grant on its queue a handoff does not exist for the caller."""
         try:
-            return await decided(self.store, await current(self.store, caller), act)
+            return await decided(self.store, await unfrozen(self.store, caller), act)
         except QueueUnknown:
             raise HandoffUnknown(handoff_id=handoff_id) from None

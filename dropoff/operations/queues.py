@@ -10,7 +10,7 @@ from dropoff.contracts import lint
 from dropoff.contracts.schema import hash_of, split_ref
 from dropoff.core import limits, payload
 from dropoff.core.caller import Caller
-from dropoff.core.deciding import current, decided, half_done
+from dropoff.core.deciding import decided, half_done, unfrozen
 from dropoff.core.handoff import HandoffId, QueueName
 from dropoff.core.queue import Queue, QueueState
 from dropoff.core.store import StoredSchema
@@ -77,7 +77,7 @@ class Queues(Acting):
             queue = await self._operated_queue(caller, name)
             return await self._put(caller, queue, msgspec.structs.replace(queue, state=state, reason=reason))
 
-        return await decided(self.store, await current(self.store, caller), change)
+        return await decided(self.store, await unfrozen(self.store, caller), change)
 
     async def remove_queue(self, caller: Caller, name: str) -> int:
         """Remove a queue in which nothing is going on; what ended in it is forgotten at once. Says how many that were.

@@ -6,6 +6,7 @@ import msgspec
 import pytest
 
 from dropoff.broker import NothingToPickUp
+from dropoff.core import credential
 from dropoff.core.caller import Caller
 from dropoff.core.requests import Check, Complete, Describe, DropOff, Extend, HandBack, Next, PickUp, Withdraw
 from dropoff.core.store import PickedUp
@@ -25,6 +26,7 @@ from dropoff.errors import (
     RequestConflict,
     Unauthenticated,
 )
+from dropoff.inspector import Inspector
 from dropoff.operations import NewQueue
 from tests.fundamentals.conftest import House
 from tests.world import within
@@ -295,6 +297,20 @@ async def test_an_operator_takes_work_from_who_hangs(house: House):
     assert heir.handoff.attempt == 1
     await house.operations.release(house.operator, hung.lease.id, "no progress for an hour")  # said again
     await house.broker.complete(house.rival, Complete(lease_id=heir.lease.id))  # and nobody was disturbed
+
+
+async def test_a_frozen_operator_neither_acts_nor_looks(house: House):
+    """Also where what it asks for takes no step."""
+    made = (await house.operations.add_agent(house.operator, "deputy", ["admin"])).principal
+    proof = credential.id_of(made.bearers[0])
+    deputy = Caller(agent=made.agent, rev=made.rev, grants=made.grants, credential=proof)
+    inspector = Inspector(house.broker.store)
+    assert await inspector.agents(deputy)
+    await house.operations.freeze(house.operator, "deputy")
+
+    for ask in (house.operations.mend, inspector.agents, inspector.queues, inspector.schemas):
+        with pytest.raises(Frozen):
+            await ask(deputy)
 
 
 async def test_what_is_over_is_put_back_as_a_new_handoff(house: House):
