@@ -280,7 +280,7 @@ class Store(Protocol):
         """
         ...
 
-    async def drop_queue(self, by: Caller, queue: Queue) -> bool:
+    async def remove_queue(self, by: Caller, queue: Queue) -> bool:
         """Remove a queue in which nothing is left (`QueueNotEmpty` otherwise); False if it is gone already."""
         ...
 

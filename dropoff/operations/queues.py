@@ -101,7 +101,7 @@ class Queues(Acting):
                     raise
                 closed = await self._put(caller, closed, msgspec.structs.replace(closed, retention_ms=0))
                 erased = await self._erase_all(caller, queue.name)
-                await self.store.drop_queue(caller, closed)
+                await self.store.remove_queue(caller, closed)
             return erased
 
         return await self._done(caller, "remove queues", remove)

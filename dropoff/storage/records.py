@@ -174,17 +174,17 @@ class Records(Steps):
         self._queues = None  # read anew by who needs them: here a lost connection would deny what is stored
         return written
 
-    async def drop_queue(self, by: Caller, queue: Queue) -> bool:
+    async def remove_queue(self, by: Caller, queue: Queue) -> bool:
         keys = self._queue_keys(queue.name) | {
             "queues": self.keys.of("queues"),
             "ready": self.keys.of("ready", queue=queue.name, version=queue.version),
         }
         reply = await self._run(
-            "drop_queue", by, keys, **self._queue_args(queue.name), queue=queue.name, expected=queue.rev
+            "remove_queue", by, keys, **self._queue_args(queue.name), queue=queue.name, expected=queue.rev
         )
         self._raise_refusal(reply)
         self._queues = None
-        return reply.word == "dropped"
+        return reply.word == "removed"
 
     async def schema(self, hash: str) -> StoredSchema | None:
         content = await self._commit.ask("GET", self.keys.of("schema", hash=hash))

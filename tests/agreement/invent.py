@@ -256,8 +256,8 @@ VERBS: Final[dict[str, tuple[float, Draw]]] = {
             _operator(random) | {"queue": random.choice(QUEUES), "lease_ms": random.choice((20_000, 60_000))}
         ),
     ),
-    "drop_queue": (0.6, lambda random: _operator(random) | _queue(random)),
-    "remove_queue": (0.5, lambda random: {"queue": random.choice(QUEUES), "ends_first": _often(random, 0.8)}),
+    "remove_queue": (0.6, lambda random: _operator(random) | _queue(random)),
+    "empty_and_remove_queue": (0.5, lambda random: {"queue": random.choice(QUEUES), "ends_first": _often(random, 0.8)}),
     "put_schema": (0.6, lambda random: _operator(random) | {"content": random.choice(PAYLOADS)}),
     "read": (0.7, lambda random: {"queue": random.choice(QUEUES), "handoff": _back(random)}),
     "mend": (0.4, lambda random: {}),

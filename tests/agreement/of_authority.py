@@ -92,7 +92,7 @@ class OfAuthority(Subjects):
             lambda store: store.gate(caller, caller.agent, known.rev, "active"),
             lambda store: store.put_queue(caller, queue),
             lambda store: store.put_queue(caller, _new(queue, rev=Revision("1"))),
-            lambda store: store.drop_queue(caller, queue),
+            lambda store: store.remove_queue(caller, queue),
             lambda store: store.put_schema(caller, "more", "of-more", b"{}"),
         ):
             assert isinstance(await self.ask(asking), Exception)

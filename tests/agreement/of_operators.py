@@ -70,11 +70,11 @@ class OfOperators(Subjects):
         )
         await self.ask(lambda store: store.put_queue(caller, wanted))
 
-    async def drop_queue(self, who: str, outdated: bool, queue: str, old_settings: bool) -> None:
+    async def remove_queue(self, who: str, outdated: bool, queue: str, old_settings: bool) -> None:
         caller, seen = self._caller(who, outdated), self._queue(queue, old_settings)
-        await self.ask(lambda store: store.drop_queue(caller, seen))
+        await self.ask(lambda store: store.remove_queue(caller, seen))
 
-    async def remove_queue(self, queue: str, ends_first: bool) -> None:
+    async def empty_and_remove_queue(self, queue: str, ends_first: bool) -> None:
         """As operators do it: nothing comes in, what has ended is forgotten, what is empty goes."""
         name, ops = QueueName(queue), world.UPKEEP
         closing = _new(self.settings[name], state="draining", retention_ms=0)
@@ -86,7 +86,7 @@ class OfOperators(Subjects):
         for id in late.ended:
             await self.ask(lambda store, id=id: store.erase(id, ops))
         closed = self.settings[name]
-        await self.ask(lambda store: store.drop_queue(ops, closed))
+        await self.ask(lambda store: store.remove_queue(ops, closed))
 
     async def put_schema(self, who: str, outdated: bool, content: bytes) -> None:
         caller, hash = self._caller(who, outdated), content_of(content)

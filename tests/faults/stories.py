@@ -272,12 +272,12 @@ async def put_schema(t: Twins, chance: Random) -> Asking:
     return put
 
 
-@story("drop_queue", heard_again=False)
-async def drop_queue(t: Twins, chance: Random) -> Asking:
+@story("remove_queue", heard_again=False)
+async def remove_queue(t: Twins, chance: Random) -> Asking:
     queue = await t.queue()
     if chance.random() < 0.3:
         await _dropped(t, queue)
-    return lambda store: store.drop_queue(OPS, queue)
+    return lambda store: store.remove_queue(OPS, queue)
 
 
 # ---- what the clock starts --------------------------------------------------------------------------------------

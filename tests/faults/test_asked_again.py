@@ -329,11 +329,11 @@ async def test_a_queue_that_is_made_is_not_denied_when_the_list_is_out_of_reach(
     proxy.cut("before", b"HGETALL").when_met = away
     made = await here.put_queue(OPS, a_queue("fresh"))
     assert (await store.queues(fresh=True))[made.name] == made
-    assert await here.drop_queue(OPS, made)
+    assert await here.remove_queue(OPS, made)
     assert "fresh" not in await store.queues(fresh=True)
 
 
-@pytest.mark.parametrize("before", ["overdue", "erase", "drop_queue"])
+@pytest.mark.parametrize("before", ["overdue", "erase", "remove_queue"])
 async def test_a_queue_that_is_being_removed_is_not_said_to_be_untouched(
     store: RedisStore, here: RedisStore, proxy: Proxy, monkeypatch: pytest.MonkeyPatch, before: str
 ):
@@ -348,7 +348,7 @@ async def test_a_queue_that_is_being_removed_is_not_said_to_be_untouched(
     assert refusal.value.stored == "unknown"
     assert (await store.queues(fresh=True))[QUEUE.name].state == "draining"
     proxy.away = False
-    assert await operations.remove_queue(OPS, QUEUE.name) == (0 if before == "drop_queue" else 1)
+    assert await operations.remove_queue(OPS, QUEUE.name) == (0 if before == "remove_queue" else 1)
     assert await store.queues(fresh=True) == {}
 
 

@@ -98,7 +98,7 @@ class Records(Leases):
         )
         return written
 
-    async def drop_queue(self, by: Caller, queue: Queue) -> bool:
+    async def remove_queue(self, by: Caller, queue: Queue) -> bool:
         self._pass(by, "operating")
         there = self._queues.get(queue.name)
         if there is None:
@@ -110,7 +110,7 @@ class Records(Leases):
             raise QueueNotEmpty(queue=queue.name, left=left)
         del self._queues[queue.name]
         self._pickers = {place: seen_ms for place, seen_ms in self._pickers.items() if place[0] != queue.name}
-        self._write("drop_queue", by, queue=queue.name, rev=there.rev)
+        self._write("remove_queue", by, queue=queue.name, rev=there.rev)
         return True
 
     def _risen(self, rev: str) -> Revision:

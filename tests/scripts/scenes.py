@@ -288,10 +288,10 @@ async def put_a_queue_with_other_settings(w: World) -> Act:
     return lambda: w.store.put_queue(OPS, msgspec.structs.replace(QUEUE, state="paused", reason="tea"))
 
 
-@scene("drop_queue", "drop_queue")
+@scene("remove_queue", "remove_queue")
 async def drop_an_empty_queue(w: World) -> Act:
     queue = await w.queue()
-    return lambda: w.store.drop_queue(OPS, queue)
+    return lambda: w.store.remove_queue(OPS, queue)
 
 
 @scene("put_schema", "put_schema")

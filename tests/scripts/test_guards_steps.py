@@ -81,7 +81,7 @@ ASKED_FOR: dict[str, Asking] = {
     "judge": lambda store, by, _, id: store.judge(by, id, "deny", digest=work(key=id).digest, reason=""),
     "release": lambda store, by, picked, _: store.release(by, picked.lease, reason=""),
     "erase": lambda store, by, picked, _: store.erase(picked.handoff.id, by),
-    "drop_queue": lambda store, by, *_: store.drop_queue(by, msgspec.structs.replace(QUEUE, rev="0")),
+    "remove_queue": lambda store, by, *_: store.remove_queue(by, msgspec.structs.replace(QUEUE, rev="0")),
     "gate": lambda store, by, *_: store.gate(by, BOB.agent, "1" * 16, "revoked"),
     "put_queue": lambda store, by, *_: store.put_queue(by, a_queue("new")),
     "put_schema": lambda store, by, *_: store.put_schema(by, "new", "hash", b"{}"),
@@ -291,17 +291,17 @@ async def test_what_is_handed_out_too_often_dies_and_says_why(store: RedisStore)
 
 async def test_a_queue_with_anything_left_in_it_is_not_removed(store: RedisStore, look: Look):
     await drop_off(store)
-    await nothing_done(look, QueueNotEmpty, store.drop_queue(OPS, QUEUE))
+    await nothing_done(look, QueueNotEmpty, store.remove_queue(OPS, QUEUE))
 
 
 async def test_a_queue_that_has_changed_is_not_removed(store: RedisStore, look: Look):
-    await nothing_done(look, Stale, store.drop_queue(OPS, msgspec.structs.replace(QUEUE, rev="1")))
+    await nothing_done(look, Stale, store.remove_queue(OPS, msgspec.structs.replace(QUEUE, rev="1")))
 
 
 async def test_a_queue_is_removed_once(store: RedisStore, look: Look):
-    assert await store.drop_queue(OPS, QUEUE)
+    assert await store.remove_queue(OPS, QUEUE)
     async with look.nothing_changes():
-        assert not await store.drop_queue(OPS, QUEUE)
+        assert not await store.remove_queue(OPS, QUEUE)
     await nothing_done(look, Stale, store.pick_up(BOB, QUEUE, "k"))
 
 

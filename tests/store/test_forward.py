@@ -179,7 +179,7 @@ async def test_judged_by_old_settings_nothing_goes_and_the_lease_goes_on(
 async def test_into_a_queue_that_is_gone_nothing_goes_and_the_lease_goes_on(
     store: RedisStore, picked: PickedUp, drafts: Queue, look: Look
 ):
-    assert await store.drop_queue(OPS, drafts)
+    assert await store.remove_queue(OPS, drafts)
 
     async with neither(store, look, picked, Stale):
         await forward(store, picked.lease, queue=drafts)

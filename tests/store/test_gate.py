@@ -67,7 +67,7 @@ STEPS_OF_OPERATORS: dict[str, Asking] = {
     "erase": lambda store, by, given: store.erase(given.ended.handoff.id, by),
     "put_schema": lambda store, by, given: store.put_schema(by, "new", SCHEMA_HASH, SCHEMA),
     "put_queue": lambda store, by, given: store.put_queue(by, a_queue("new")),
-    "drop_queue": lambda store, by, given: store.drop_queue(by, given.empty),
+    "remove_queue": lambda store, by, given: store.remove_queue(by, given.empty),
     "put_principal": lambda store, by, given: store.put_principal(by, Principal(agent=AgentName("new"))),
     "gate": lambda store, by, given: store.gate(by, AgentName("new"), "9", "active"),
 }

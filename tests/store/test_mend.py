@@ -98,7 +98,7 @@ async def test_a_queue_that_is_removed_while_somebody_mends_stays_removed(
     async def slow(pattern: str) -> list[str]:
         before = await pages(pattern)
         if pattern.endswith(":config"):
-            await store.drop_queue(OPS, QUEUE)
+            await store.remove_queue(OPS, QUEUE)
         return before if its_settings_were_seen else await pages(pattern)
 
     monkeypatch.setattr(store, "_keys", slow)

@@ -263,7 +263,7 @@ async def test_a_revision_rises_also_when_the_clock_does_not(store: RedisStore, 
 
 async def test_a_queue_that_is_gone_cannot_be_edited(store: RedisStore, look: Look):
     """It must not come back by an edit that was on its way."""
-    await store.drop_queue(OPS, QUEUE)
+    await store.remove_queue(OPS, QUEUE)
 
     async with look.nothing_changes():
         with pytest.raises(Stale):
@@ -292,7 +292,7 @@ async def test_a_queue_in_which_anything_is_left_is_not_removed(store: RedisStor
 
     async with look.nothing_changes():
         with pytest.raises(QueueNotEmpty) as refusal:
-            await store.drop_queue(OPS, queue)
+            await store.remove_queue(OPS, queue)
 
     assert (refusal.value.queue, refusal.value.left) == (queue.name, 1)
     assert await state(store, id) == where
@@ -305,13 +305,13 @@ async def test_an_empty_queue_is_removed_and_leaves_nothing(store: RedisStore, l
     await complete(store, (await pick_up(store, queue=queue)).lease)
     await go_round(store)
 
-    assert await store.drop_queue(OPS, queue)
+    assert await store.remove_queue(OPS, queue)
 
     left = await look.everything()
     assert {name for name in left if name.startswith("q:brief:")} == {f"q:brief:minute:{clock.now_ms // 60_000}"}
     assert set(await store.queues()) == set(await store.queues(fresh=True)) == {QUEUE.name}
     entry = (await store.entries(at_most=1))[-1]
-    assert (entry.step, entry.actor, entry.queue, entry.rev) == ("drop_queue", OPS.agent, "brief", queue.rev)
+    assert (entry.step, entry.actor, entry.queue, entry.rev) == ("remove_queue", OPS.agent, "brief", queue.rev)
 
 
 async def test_a_queue_that_was_edited_since_is_not_removed(store: RedisStore, look: Look):
@@ -320,19 +320,19 @@ async def test_a_queue_that_was_edited_since_is_not_removed(store: RedisStore, l
 
     async with look.nothing_changes():
         with pytest.raises(Stale):
-            await store.drop_queue(OPS, QUEUE)
+            await store.remove_queue(OPS, QUEUE)
 
 
 async def test_to_remove_twice_is_to_remove_once(store: RedisStore, look: Look):
-    assert await store.drop_queue(OPS, QUEUE)
+    assert await store.remove_queue(OPS, QUEUE)
 
     async with look.nothing_changes():
-        assert not await store.drop_queue(OPS, QUEUE)
+        assert not await store.remove_queue(OPS, QUEUE)
 
 
 async def test_what_comes_into_a_removed_queue_is_stale(store: RedisStore, look: Look):
     """By a broker that has not heard of it; and nothing of the queue comes back."""
-    await store.drop_queue(OPS, QUEUE)
+    await store.remove_queue(OPS, QUEUE)
 
     async with look.nothing_changes():
         with pytest.raises(Stale):
@@ -343,7 +343,7 @@ async def test_what_comes_into_a_removed_queue_is_stale(store: RedisStore, look:
 
 async def test_a_queue_may_be_made_again_under_its_name(store: RedisStore, clock: Clock):
     """As a new one, whose revision is not the old one's: what was decided for the old one is stale."""
-    await store.drop_queue(OPS, QUEUE)
+    await store.remove_queue(OPS, QUEUE)
     clock.advance(1)
 
     again = await store.put_queue(OPS, a_queue(QUEUE.name, lease_ms=5_000))
@@ -364,7 +364,7 @@ async def test_a_drop_and_a_removal_at_once_lose_nothing(store: RedisStore):
     """Either the drop is first and the queue stays, or the removal and the drop is refused."""
     for i in range(20):
         queue = await store.put_queue(OPS, a_queue(f"brief-{i}"))
-        asked = (drop_off(store, queue=queue), store.drop_queue(OPS, queue))
+        asked = (drop_off(store, queue=queue), store.remove_queue(OPS, queue))
         dropped, removed = await within("both to be answered", asyncio.gather(*asked, return_exceptions=True))
         if removed is True:
             assert isinstance(dropped, Stale)

@@ -1,11 +1,11 @@
 #!lua flags=allow-oom
--- drop_queue: remove a queue in which nothing is left.
+-- remove_queue: remove a queue in which nothing is left.
 --
 -- keys: @queue pickers queues ready
 -- args: @call @queue queue expected
--- gives: dropped | absent | stale | refused
+-- gives: removed | absent | stale | refused
 local stop = stopped_at_gate('operating')
--- guard: drop_queue at the gate
+-- guard: remove_queue at the gate
 if stop then return stop end
 local rev = redis.call('HGET', config, 'rev')
 -- guard: removed before
@@ -18,7 +18,7 @@ for _, index in ipairs({ leases, timers, held, final, dead }) do left = left + r
 if left > 0 then return refused('queue_not_empty', { 'queue', queue, 'left', text(left) }) end
 sound('stream', ledger)
 sound('hash', queues)
-local entry = write_entry('drop_queue', { 'queue', queue, 'rev', rev })
+local entry = write_entry('remove_queue', { 'queue', queue, 'rev', rev })
 redis.call('HDEL', queues, queue)
 redis.call('DEL', config, ready, pickers, expiries)
-return answer('dropped', {}, entry)
+return answer('removed', {}, entry)
