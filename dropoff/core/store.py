@@ -6,7 +6,8 @@ is proved by making both tell the same story.
 Each verb is one atomic step: it passes the gate, changes the record, and writes its ledger entry, or does nothing at
 all. What a step refuses is raised as one of `dropoff.errors`. `Stale` is the step's way of saying that it was decided
 with an older record of the caller or of the queue than the store has: whoever decided loads both anew, decides again,
-and tries once more.
+and tries once more. Any step may also raise `Frozen`, `Unauthenticated` (the caller is revoked) and
+`BrokerUnavailable`; each verb below says what else it raises, and what it answers when it is heard again.
 
 `request` is the request key of the call. The same key gives the same answer: a step that was heard twice happens once.
 `content` is the digest of all that was asked; the same key with other content is a `RequestConflict`.
@@ -136,24 +137,48 @@ class Waiting(Protocol):
 class Store(Protocol):
     # ---- what agents ask ----------------------------------------------------------------------------------------
 
-    async def drop_off(self, caller: Caller, queue: Queue, handoff: NewHandoff) -> DroppedOff: ...
+    async def drop_off(self, caller: Caller, queue: Queue, handoff: NewHandoff) -> DroppedOff:
+        """Put the handoff into its queue. Heard again, under the same id: the same entry, and its state of now.
+
+        Raises `QueueFull`, `QueueDraining`, `StorageFull`, `RequestConflict`.
+        """
+        ...
 
     async def pick_up(self, caller: Caller, queue: Queue, request: str) -> PickedUp | None:
-        """Lease the oldest waiting handoff to the caller; None when nothing waits. Raises `Paused`."""
+        """Lease the oldest waiting handoff to the caller; None when nothing waits. Raises `Paused`.
+
+        Heard again while the lease goes on: the same lease, from whatever queue; after that, new work.
+        """
         ...
 
     async def extend(
         self, caller: Caller, lease: Lease, *, progress: str, checkpoint: bytes, request: str, content: str
-    ) -> Extended: ...
+    ) -> Extended:
+        """Give the lease another term, and keep progress and checkpoint where they are not empty.
+
+        Heard again while the lease goes on: the same answer. Raises `RequestConflict`, and what every step on a lease
+        that is not the caller's raises: `LeaseUnknown`, `LeaseLost`, `AlreadySettled`.
+        """
+        ...
 
     async def lease_ends(self, caller: Caller, lease: Lease) -> int:
         """When the caller's lease ends, in ms; refused like any step on a lease that is not the caller's."""
         ...
 
-    async def complete(self, caller: Caller, lease: Lease, result: bytes) -> Completed: ...
+    async def complete(self, caller: Caller, lease: Lease, result: bytes) -> Completed:
+        """End the lease and record the result; the handoff is final.
+
+        The same result again from the same holder is the same success, without any key. Raises `LeaseUnknown`,
+        `LeaseLost`, and `AlreadySettled` (for another result, too).
+        """
+        ...
 
     async def forward(self, caller: Caller, lease: Lease, result: bytes, queue: Queue, onward: NewHandoff) -> Completed:
-        """Complete, and drop `onward` off into `queue`: both or neither. The caller's right to is already judged."""
+        """Complete, and drop `onward` off into `queue`: both or neither. The caller's right to is already judged.
+
+        The same again is the same success. Raises what `complete` raises, and of `queue` what `drop_off` raises: then
+        the lease goes on.
+        """
         ...
 
     async def hand_back(
@@ -167,24 +192,44 @@ class Store(Protocol):
         checkpoint: bytes,
         request: str,
         content: str,
-    ) -> HandedBack: ...
+    ) -> HandedBack:
+        """End the lease without a result. Only `retry` counts as a failure; it waits `delay_ms`, or longer each time.
 
-    async def withdraw(self, caller: Caller, handoff_id: HandoffId, *, reason: str, may_operate: bool) -> Withdrawn: ...
-
-    async def check(self, caller: Caller, handoff_id: HandoffId, *, may_inspect: bool) -> Handoff:
-        """The handoff, for its sender, its last holder, or one who may inspect its queue."""
+        Heard again: the first answer, also when another agent has the handoff by now. Raises what `extend` raises.
+        """
         ...
 
-    async def leases_of(self, agent: AgentName) -> tuple[Lease, ...]: ...
+    async def withdraw(self, caller: Caller, handoff_id: HandoffId, *, reason: str, may_operate: bool) -> Withdrawn:
+        """Take the handoff back, for its sender or one who may operate its queue; a holder is asked to give it up.
+
+        Withdrawn or asked already: the same answer. Raises `HandoffUnknown` (also to who may not), `HandoffSettled`.
+        """
+        ...
+
+    async def check(self, caller: Caller, handoff_id: HandoffId, *, may_inspect: bool) -> Handoff:
+        """The handoff, for its sender, its last holder, or one who may inspect its queue; else `HandoffUnknown`."""
+        ...
+
+    async def leases_of(self, agent: AgentName) -> tuple[Lease, ...]:
+        """What the agent holds now, the oldest lease first: at most a hundred."""
+        ...
 
     # ---- what operators ask -------------------------------------------------------------------------------------
 
     async def judge(self, caller: Caller, handoff_id: HandoffId, verb: Judging, *, digest: str, reason: str) -> Judged:
-        """Approve or deny what is held, for the payload of this digest; never by its own sender."""
+        """Approve or deny what is held, for the payload of this digest; never by its own sender.
+
+        The same verb again by the same operator: the same answer. Raises `HandoffUnknown`, `HandoffMoved` (it is no
+        longer held), `ApprovalNeedsAnother`, `DigestDiffers`.
+        """
         ...
 
     async def release(self, caller: Caller, lease: Lease, *, reason: str) -> Released:
-        """Take work from the holder of just this lease; it counts as nothing."""
+        """Take work from the holder of just this lease; it counts as nothing.
+
+        Heard again from the same operator: the same answer. Raises `HandoffUnknown`, and `HandoffMoved` where this is
+        no longer the lease.
+        """
         ...
 
     # ---- who waits ----------------------------------------------------------------------------------------------
@@ -193,7 +238,9 @@ class Store(Protocol):
         """A place in the line of those who wait for work in any of these queues."""
         ...
 
-    def waiting_for_outcome(self, handoff_id: HandoffId) -> AbstractAsyncContextManager[Waiting]: ...
+    def waiting_for_outcome(self, handoff_id: HandoffId) -> AbstractAsyncContextManager[Waiting]:
+        """A place among those who wait for the outcome of this handoff."""
+        ...
 
     # ---- what the clock starts ----------------------------------------------------------------------------------
 
@@ -204,7 +251,9 @@ class Store(Protocol):
         """
         ...
 
-    async def overdue(self, queue: QueueName, at_most: int) -> Overdue: ...
+    async def overdue(self, queue: QueueName, at_most: int) -> Overdue:
+        """What is to be ended or started in the queue now, the longest overdue first; `at_most` of each kind."""
+        ...
 
     async def lapse(self, handoff_id: HandoffId) -> Receipt | None:
         """End the lease if its time is over; None if it is not (extended, settled, or ended by another broker).
@@ -213,12 +262,19 @@ class Store(Protocol):
         """
         ...
 
-    async def due(self, handoff_id: HandoffId) -> Receipt | None: ...
+    async def due(self, handoff_id: HandoffId) -> Receipt | None:
+        """Let what is scheduled wait for an agent, once its time has come; None if it has not, or it waits already."""
+        ...
 
-    async def expire(self, handoff_id: HandoffId) -> Receipt | None: ...
+    async def expire(self, handoff_id: HandoffId) -> Receipt | None:
+        """End what nobody took in its queue's time; None if there is time left, or if it is leased or final."""
+        ...
 
     async def erase(self, handoff_id: HandoffId, by: Caller | None = None) -> Receipt | None:
-        """Forget what ended longer ago than its queue keeps it; by upkeep, or by who removes the queue."""
+        """Remove the record of what ended longer ago than its queue keeps it; by upkeep, or by who removes the queue.
+
+        The ledger alone tells of it from then on, an `erased` entry last. None if it is too early, or done already.
+        """
         ...
 
     async def revoked(self, at_most: int) -> tuple[Lease, ...]:
@@ -236,7 +292,7 @@ class Store(Protocol):
         """Agents whose record the gate may not know: it has changed just now, or the gate has lost its words."""
         ...
 
-    async def claim_mending(self, for_ms: int) -> bool:
+    async def turn_to_mend(self, for_ms: int) -> bool:
         """True for one broker of all that ask within this time."""
         ...
 
@@ -250,9 +306,13 @@ class Store(Protocol):
         """The record, from memory unless `fresh`: the gate finds out when memory is old."""
         ...
 
-    async def principals(self) -> tuple[Principal, ...]: ...
+    async def principals(self) -> tuple[Principal, ...]:
+        """Every record but that of everybody at once (`*`), by name."""
+        ...
 
-    async def agent_by_bearer(self, bearer_hash: str) -> AgentName | None: ...
+    async def agent_by_bearer(self, bearer_hash: str) -> AgentName | None:
+        """Whose bearer has this SHA-256; None if it is nobody's."""
+        ...
 
     async def put_principal(self, by: Caller, principal: Principal) -> Principal:
         """Write the record over the revision it was made from (`Stale` if that is no longer current), then the gate.
@@ -271,7 +331,9 @@ class Store(Protocol):
 
     # ---- queues and schemas -------------------------------------------------------------------------------------
 
-    async def queues(self, *, fresh: bool = False) -> dict[QueueName, Queue]: ...
+    async def queues(self, *, fresh: bool = False) -> dict[QueueName, Queue]:
+        """Every queue with its settings, from memory unless `fresh`: each step finds out when memory is old."""
+        ...
 
     async def put_queue(self, by: Caller, queue: Queue) -> Queue:
         """Make the queue, or change it over the revision that it brings (`Stale` if that is no longer current).
@@ -281,10 +343,15 @@ class Store(Protocol):
         ...
 
     async def remove_queue(self, by: Caller, queue: Queue) -> bool:
-        """Remove a queue in which nothing is left (`QueueNotEmpty` otherwise); False if it is gone already."""
+        """Remove a queue in which nothing is left (`QueueNotEmpty` otherwise); False if it is gone already.
+
+        `Stale` unless it has the revision that `queue` brings.
+        """
         ...
 
-    async def schema(self, hash: str) -> StoredSchema | None: ...
+    async def schema(self, hash: str) -> StoredSchema | None:
+        """The content under its hash, also where no name stands for it any more; None if there is none."""
+        ...
 
     async def schemas(self) -> dict[str, str]:
         """Every registered `name@version`, and its hash."""
@@ -296,18 +363,26 @@ class Store(Protocol):
 
     # ---- what operators read ------------------------------------------------------------------------------------
 
-    async def figures(self, queues: Sequence[QueueName]) -> dict[QueueName, QueueFigures]: ...
+    async def figures(self, queues: Sequence[QueueName]) -> dict[QueueName, QueueFigures]:
+        """How many of what each queue holds now, and its rates; of those that there are."""
+        ...
 
-    async def handoffs(self, queue: QueueName, state: State, at_most: int) -> tuple[Handoff, ...]: ...
+    async def handoffs(self, queue: QueueName, state: State, at_most: int) -> tuple[Handoff, ...]:
+        """Handoffs in one state, without payload, result and checkpoint; final ones the newest first."""
+        ...
 
-    async def entries(self, *, after: str = "", at_most: int = 100, handoff_id: str = "") -> tuple[Entry, ...]: ...
+    async def entries(self, *, after: str = "", at_most: int = 100, handoff_id: str = "") -> tuple[Entry, ...]:
+        """Entries after one, oldest first; without `after` the newest; of one handoff its last ones."""
+        ...
 
     async def standing(self, agent: AgentName) -> str:
         """What the gate says of an agent: "<rev> <standing>", or "" if nothing."""
         ...
 
-    async def ping(self) -> None: ...
+    async def ping(self) -> None:
+        """Return if the store answers; `BrokerUnavailable` if it does not."""
+        ...
 
     async def refresh(self) -> None:
-        """Look again at how durable a write is: a receipt must not claim what the store's settings no longer give."""
+        """Look again at how durable a write is: a receipt must not promise what the store's settings no longer give."""
         ...

@@ -188,7 +188,7 @@ async def durability(ask: Ask) -> Durability:
 
 
 async def _config(ask: Ask) -> dict[str, str]:
-    """The settings that matter. Managed services forbid CONFIG: then nothing is known, and nothing is claimed."""
+    """The settings that matter. Managed services forbid CONFIG: then nothing is known, and nothing is promised."""
     try:
         reply: list[bytes] = await ask("CONFIG", "GET", *READ_AT_START)
     except ResponseError:

@@ -32,9 +32,9 @@ are "is it alive?", the start and the join. Cases:
     whoever wants it hears at once why there is none. Adopting needs no pause: another process may have succeeded.
 
 On a full disk the server ends at the first write that it cannot finish, and answers none of what it held; so nothing
-that was acknowledged is lost, and nothing unwritten was acknowledged. It could be started there and would end again,
-so a start is preceded by a trial of the disk, whose error is the reason that operators read: the server cannot write
-it into its log any more.
+that was answered is lost, and nothing unwritten was answered. It could be started there and would end again, so a start
+is preceded by a trial of the disk, whose error is the reason that operators read: the server cannot write it into its
+log any more.
 
 What a store that died in the middle of a step had promised is in the append-only file; a torn tail is dropped by whole
 steps when it is read again.

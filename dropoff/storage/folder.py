@@ -85,7 +85,7 @@ def try_to_write(folder: Path) -> None:
     except OSError as error:
         raise StoreRefused(
             f"The store in {folder} is not started, for its disk does not take {TRIAL_BYTES >> 10} kB more: "
-            f"{error.strerror}. What was acknowledged is not lost. Mend the disk, or make room on it."
+            f"{error.strerror}. What has a receipt is not lost. Mend the disk, or make room on it."
         ) from None
 
 

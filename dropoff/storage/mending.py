@@ -44,7 +44,7 @@ class Named(NamedTuple):
 class Mending(Handoffs, Reading):
     """Looks at everything, and corrects it."""
 
-    async def claim_mending(self, for_ms: int) -> bool:
+    async def turn_to_mend(self, for_ms: int) -> bool:
         return await self._commit.ask("SET", self.keys.of("mending"), "1", "NX", "PX", str(for_ms)) is not None
 
     async def mend(self) -> Mended:

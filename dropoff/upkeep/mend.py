@@ -7,12 +7,12 @@ from dropoff.core.store import Mended, Store
 
 log = logging.getLogger("dropoff.upkeep")
 
-CLAIMED_MS: Final = 60_000  # workers that start together need one of them to do it
+TURN_MS: Final = 60_000  # workers that start together need one of them to do it
 
 
 async def mend(store: Store) -> Mended | None:
     """What was found; None if another broker is at it."""
-    if not await store.claim_mending(CLAIMED_MS):
+    if not await store.turn_to_mend(TURN_MS):
         return None
     found = await store.mend()
     if found.mended:

@@ -1,4 +1,4 @@
-"""Keeps what ended for as long as its queue says, and forgets it then."""
+"""Keeps what ended for as long as its queue says, and erases it then."""
 
 from collections.abc import Iterable
 
@@ -9,5 +9,5 @@ from dropoff.upkeep.each import each
 
 
 async def retain(store: Store, handoffs: Iterable[HandoffId]) -> list[Receipt]:
-    """The receipts of those that are forgotten now."""
+    """The receipts of those that are erased now."""
     return await each(store.erase, handoffs)

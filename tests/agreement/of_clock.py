@@ -74,7 +74,7 @@ class OfClock(Subjects):
     async def mend(self) -> None:
         """Where no key is lost it changes nothing but what is half done."""
         await self._finish_what_is_half_done()
-        await self.ask(lambda store: store.claim_mending(60_000))
+        await self.ask(lambda store: store.turn_to_mend(60_000))
         assert await self.ask(_mended) == 0
 
     async def a_key_is_lost(self, index: str, queue: str, agent: str) -> None:

@@ -122,7 +122,7 @@ async def test_a_disk_filled_to_the_last_byte_loses_nothing_and_service_returns_
         await asyncio.sleep(1.0)  # the load goes on asking, and is refused
         assert (await health(broker, "/livez"))[0] == 200
         assert await full(), "it says so for as long as it is so"
-        assert "What was acknowledged is not lost." in told[-1]
+        assert "What has a receipt is not lost." in told[-1]
 
         disk.make_room()
         began = time.monotonic()

@@ -137,7 +137,7 @@ class Records(Leases):
 
     # ---- mending ------------------------------------------------------------------------------------------------
 
-    async def claim_mending(self, for_ms: int) -> bool:
+    async def turn_to_mend(self, for_ms: int) -> bool:
         first, self._mending = not self._mending, True
         return first
 
