@@ -4,6 +4,9 @@ Facts come first, all of them at one moment; then every check in the table looks
 is a function of the facts and nothing else, so that a broker says the same of its store as the command line does when
 no broker runs. `ok` is said too: who asks wants to know what was looked at.
 
+It stands on the floor of the broker and the inspector: one more thing to ask, by operators alone. It knows the store by
+its Protocol only, and what just the process can see is handed to it as facts.
+
   broken   what was promised is not kept, or will not be; or work is refused
   warning  something is less than it could be, or will be refused as soon as somebody tries
 """

@@ -9,50 +9,40 @@ store lives on by itself, and the next start adopts it.
 `opened`, the others get the port handed down and call `serve_on`.
 """
 
-import asyncio
-import os
-import platform
 import secrets
-import shutil
-import signal
 import socket
-import sys
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from types import FrameType
-from typing import Any, Final, NamedTuple
+from typing import NamedTuple
 from urllib.parse import quote
 
 import msgspec
-import uvicorn
 
 import dropoff
 from dropoff.broker import Broker
 from dropoff.contracts.gate import Gates
-from dropoff.core import credential, places
+from dropoff.core import places
 from dropoff.core.ledger import Durability
 from dropoff.core.store import StoreFacts
 from dropoff.doctor import CHECKS, Doctor, Facts, Finding, judged
 from dropoff.doors.app import House, make_app
-from dropoff.doors.house import RefusedHosts, nothing_stands_in_the_way, room_for_all
-from dropoff.errors import StoreRefused
+from dropoff.doors.house import nothing_stands_in_the_way, room_for_all
+from dropoff.doors.http.hosts import RefusedHosts
 from dropoff.identity.callers import Callers
 from dropoff.inspector import Inspector
 from dropoff.operations import Operations
-from dropoff.settings import EVERYWHERE, Settings, in_url
+from dropoff.process.data_folder import operator_credential, private_folder
+from dropoff.process.facts import facts, likely_in_vain
+from dropoff.process.listening import listening
+from dropoff.process.server import answering
+from dropoff.settings import Settings, in_url
 from dropoff.storage.connection import Source, check_url, without_secret
 from dropoff.storage.embedded import EmbeddedStore, refuse_unfit
 from dropoff.storage.room import Room
 from dropoff.storage.store import RedisStore
 from dropoff.upkeep.rounds import Rounds
-
-STOPPING: Final = ("SIGINT", "SIGTERM", "SIGHUP")  # Ctrl-C, an orderly stop, a closed terminal (none on Windows)
-FINISH_S: Final = 10  # what has begun gets this long; a step takes milliseconds, so this is for large answers
-
-BACKLOG: Final = 1024  # connections that wait to be accepted; the system may allow fewer
-LOG_FORMAT: Final = "%(levelname)s %(message)s"
 
 
 def clock_ms() -> int:
@@ -68,41 +58,6 @@ class Started(msgspec.Struct, frozen=True, kw_only=True):
     data: Path
     credential_file: Path
     queues: tuple[str, ...]
-
-
-def run(serving: Coroutine[Any, Any, None]) -> None:
-    """On uvloop, which is installed wherever it exists."""
-    new_loop = None
-    if sys.platform != "win32":
-        import uvloop
-
-        new_loop = uvloop.new_event_loop
-    with asyncio.Runner(loop_factory=new_loop) as runner:
-        runner.run(serving)
-
-
-class PortTakenError(Exception):
-    """Somebody else listens there."""
-
-
-class Server(uvicorn.Server):
-    """Says when it serves, and lets those who wait go before it waits for them.
-
-    Upkeep ends at that moment too: from then on nobody can call to extend a lease, so none may lapse by our hand.
-    """
-
-    def __init__(self, config: uvicorn.Config, stopping: Callable[[], None]) -> None:
-        super().__init__(config)
-        self.serves = asyncio.Event()
-        self._stopping = stopping
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        self.serves.set()
-
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        self._stopping()
-        await super().shutdown(sockets)
 
 
 async def serve(settings: Settings, started: Callable[[Started], Awaitable[None]]) -> None:
@@ -125,17 +80,9 @@ async def serve_on(
             rounds.stop()
             opening.store.end_waits()
 
-        server = Server(_config(house), stopping)
-        _leave_signals_to(server)
-        serving = asyncio.create_task(server.serve(sockets=[listener]), name="dropoff doors")
-        try:
-            await _serves(server, serving)
+        async with answering(make_app(house), listener, stopping) as serving:
             await started(await told(settings, listener, opening))
             await serving
-        finally:
-            server.should_exit = True
-            await asyncio.wait([serving])
-        serving.result()
 
 
 @asynccontextmanager
@@ -196,7 +143,7 @@ class Opened(NamedTuple):
 @asynccontextmanager
 async def opened(settings: Settings, *, stops_store: bool = True) -> AsyncGenerator[Opened]:
     """The store, in use for as long as this lasts. Afterwards the last user stops the embedded one, if it is to."""
-    _private_folder(settings.data)
+    private_folder(settings.data)
     bearer = operator_credential(settings.data)
     async with _place(settings, stops_store=stops_store) as place:
         store = RedisStore(place.source)
@@ -245,8 +192,8 @@ def _looking(
 ) -> Callable[[], Awaitable[Facts]]:
     async def look() -> Facts:
         before_ms = now_ms()
-        facts = await store.facts()
-        return _facts(settings, where, facts, (before_ms, now_ms()), (*refused_hosts, *_likely(settings)))
+        found = await store.facts()
+        return facts(settings, where, found, (before_ms, now_ms()), (*refused_hosts, *likely_in_vain(settings)))
 
     return look
 
@@ -255,144 +202,12 @@ async def examine(settings: Settings) -> list[Finding]:
     """What can be seen of these settings' store while no broker runs. Starts nothing, and leaves nothing."""
     if not settings.store:
         refuse_unfit(settings.data)
-        return judged(_facts(settings, "embedded", StoreFacts()), ("versions", "disk"))
+        return judged(facts(settings, "embedded", StoreFacts()), ("versions", "disk"))
     async with _place(settings, stops_store=True) as place:
         before_ms = clock_ms()
-        facts = await RedisStore(place.source).looked_at()
+        found = await RedisStore(place.source).looked_at()
         checks = [name for name in CHECKS if name != "host"]  # nobody was there to refuse anybody
-        return judged(_facts(settings, place.name, facts, (before_ms, clock_ms())), checks)
-
-
-def _facts(
-    settings: Settings,
-    where: str,
-    store: StoreFacts,
-    between_ms: tuple[int, int] = (0, 0),
-    refused_hosts: tuple[str, ...] = (),
-) -> Facts:
-    there = next(place for place in (settings.data, *settings.data.parents) if place.exists())
-    return Facts(
-        versions=f"dropoff {dropoff.__version__}, Python {platform.python_version()}",
-        where=where,
-        store=store,
-        between_ms=between_ms,
-        disk_free=None if settings.store else shutil.disk_usage(there).free,
-        disk_free_min=settings.disk_free_min,
-        allowed_hosts=settings.allowed_hosts,
-        refused_hosts=refused_hosts,
-    )
-
-
-def _likely(settings: Settings) -> tuple[str, ...]:
-    """The name of this machine, where others are let in and were given no name: none of theirs would be answered."""
-    if settings.host in EVERYWHERE and not settings.allowed_hosts:
-        return (socket.gethostname().lower(),)
-    return ()
-
-
-# ---- the operator's credential ----------------------------------------------------------------------------------
-
-
-def operator_credential(data: Path) -> str:
-    """The bearer of this installation's operator: found in the data folder, or made, for its owner's eyes only.
-
-    Written under another name and then linked, so that it is there whole or not at all, and of two brokers that start
-    together one wins and the other finds.
-    """
-    path = data / places.OPERATOR_FILE
-    try:
-        return _operator_credential(path)
-    except OSError as error:
-        raise StoreRefused(f"The operator's credential {path} cannot be kept: {error.strerror}.") from error
-
-
-def _operator_credential(path: Path) -> str:
-    if not path.exists():
-        draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-        handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        try:
-            with os.fdopen(handle, "w", encoding="ascii") as file:
-                file.write(credential.bearer(secrets.token_bytes(credential.BEARER_BYTES)) + "\n")
-                file.flush()
-                os.fsync(file.fileno())
-            os.link(draft, path)
-        except FileExistsError:
-            pass  # the other one was first
-        finally:
-            draft.unlink()
-    bearer = path.read_text(encoding="ascii", errors="replace").strip()
-    if not bearer.startswith(credential.PREFIX):
-        raise StoreRefused(f"{path} holds no operator's credential. Move it away; the next start makes a new one.")
-    return bearer
-
-
-def _private_folder(data: Path) -> None:
-    try:
-        data.mkdir(mode=0o700, parents=True, exist_ok=True)
-    except OSError as error:
-        raise StoreRefused(
-            f"The data folder {data} cannot be made: {error.strerror}. Name another with --data or DROPOFF_DATA."
-        ) from error
-    if not os.access(data, os.W_OK | os.X_OK):
-        raise StoreRefused(f"The data folder {data} cannot be written to. Name another with --data or DROPOFF_DATA.")
-
-
-def listening(settings: Settings) -> socket.socket:
-    listener = _tcp_socket(settings)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind((settings.host, settings.port))
-        listener.listen(BACKLOG)
-    except OSError as error:
-        listener.close()
-        raise PortTakenError(f"{settings.host}:{settings.port}: {error.strerror}") from error
-    return listener
-
-
-def handed_down(settings: Settings, descriptor: int) -> socket.socket:
-    """A listener that another process has opened with these settings."""
-    return _tcp_socket(settings, descriptor)
-
-
-def _tcp_socket(settings: Settings, descriptor: int | None = None) -> socket.socket:
-    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-    # asyncio turns Nagle's delay off only where a socket says that it is TCP; else each answer after the first of a
-    # connection waits 40 ms for the client's acknowledgement.
-    return socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP, descriptor)
-
-
-def _config(house: House) -> uvicorn.Config:
-    return uvicorn.Config(
-        make_app(house),
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        proxy_headers=False,  # who is calling is proven by a credential, never by an address
-        timeout_graceful_shutdown=FINISH_S,
-    )
-
-
-def _leave_signals_to(server: Server) -> None:
-    """uvicorn catches the signals itself, and raises them again when it has stopped: by then they have done their work.
-
-    So something must stand behind its handlers that does nothing, or the process would end before the store is left.
-    """
-
-    def stop(signum: int, frame: FrameType | None) -> None:
-        server.should_exit = True
-
-    for name in STOPPING:
-        if hasattr(signal, name):
-            signal.signal(getattr(signal, name), stop)
-
-
-async def _serves(server: Server, serving: "asyncio.Task[None]") -> None:
-    """Return once requests are answered; raise what kept them from being so."""
-    up = asyncio.create_task(server.serves.wait())
-    await asyncio.wait([up, serving], return_when=asyncio.FIRST_COMPLETED)
-    up.cancel()
-    if serving.done():
-        serving.result()
+        return judged(facts(settings, place.name, found, (before_ms, clock_ms())), checks)
 
 
 async def told(settings: Settings, listener: socket.socket, opening: Opened) -> Started:

@@ -4,11 +4,10 @@ The parent takes the port and opens the store, and then serves nobody: it starts
 that end, with growing pauses. A worker is a whole broker but for the port, which it is handed. Workers keep no state
 and know nothing of each other.
 
-Each has a listener of its own on the one address, and the kernel spreads connections over them (`SO_REUSEPORT`): from a
-shared one the first worker that wakes up takes all that wait, and agents keep their connections. The parent has all of
-them open too, so a connection that waits at a worker which dies is served by the next in its place. The first listener
-was taken without that option, so a second broker on the port is refused as ever. Where the kernel does not spread
-(macOS), they share it.
+Each has a listener of its own on the one address (`process/listening.py`). The parent has all of them open too, so a
+connection that waits at a worker which dies is served by the next in its place.
+
+It has a floor of its own, above `wiring`: each worker is one whole house, so who starts several stands outside of all.
 
 Parent and worker are held together by one pipe, the worker's standard input. Its first line is the order: the settings,
 which may hold a password and so stand on no command line. After that nothing is ever written; it closes when the parent
@@ -40,13 +39,15 @@ import msgspec
 
 from dropoff import wiring
 from dropoff.errors import DropoffError, StoreRefused
+from dropoff.process.listening import handed_down, listening, one_each
+from dropoff.process.server import FINISH_S, LOG_FORMAT, STOPPING, run
 from dropoff.settings import Settings
 from dropoff.storage.restarts import OF_USE_S, Backoff
 from dropoff.wiring import Started
 
 log = logging.getLogger("dropoff.workers")
 
-LEAVE_S: Final = wiring.FINISH_S + 5  # a worker that hangs is given up by itself
+LEAVE_S: Final = FINISH_S + 5  # a worker that hangs is given up by itself
 STOP_S: Final = LEAVE_S + 1  # and by the parent, should even that fail
 
 
@@ -62,10 +63,10 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
 
 async def serve(settings: Settings, started: Callable[[Started], Awaitable[None]]) -> None:
     """`wiring.serve` by `settings.workers` processes; `started` is called when all of them serve."""
-    with wiring.listening(settings) as listener:
+    with listening(settings) as listener:
         async with wiring.opened(settings) as opening:
             stop = _told_to_stop()
-            workers = Workers(settings, _listeners(listener, settings.workers))
+            workers = Workers(settings, one_each(listener, settings.workers))
             try:
                 if await workers.serve(until=stop):
                     await started(await wiring.told(settings, listener, opening))
@@ -74,25 +75,9 @@ async def serve(settings: Settings, started: Callable[[Started], Awaitable[None]
                 await workers.close()
 
 
-def _listeners(first: socket.socket, count: int) -> list[socket.socket]:
-    if sys.platform != "linux":
-        return [first] * count
-    first.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-    return [first, *(_beside(first) for _ in range(count - 1))]
-
-
-def _beside(first: socket.socket) -> socket.socket:
-    listener = socket.socket(first.family, first.type, first.proto)
-    for option in (socket.SO_REUSEADDR, socket.SO_REUSEPORT):
-        listener.setsockopt(socket.SOL_SOCKET, option, 1)
-    listener.bind(first.getsockname())
-    listener.listen(wiring.BACKLOG)
-    return listener
-
-
 def _told_to_stop() -> asyncio.Event:
     stop = asyncio.Event()
-    for name in wiring.STOPPING:
+    for name in STOPPING:
         asyncio.get_running_loop().add_signal_handler(getattr(signal, name), stop.set)
     return stop
 
@@ -216,9 +201,9 @@ def main() -> None:
         return  # the parent is gone already
     order = msgspec.json.decode(line, type=Order, dec_hook=_from_text)
     threading.Thread(target=_leave_with_parent, name="dropoff parent", daemon=True).start()
-    logging.basicConfig(level=order.log_level, format=wiring.LOG_FORMAT)
+    logging.basicConfig(level=order.log_level, format=LOG_FORMAT)
     try:
-        wiring.run(_work(order.settings, int(sys.argv[1])))
+        run(_work(order.settings, int(sys.argv[1])))
     except DropoffError as refused:
         log.error("a worker cannot serve: %s", refused)
         raise SystemExit(refused.exit_code) from None
@@ -233,7 +218,7 @@ async def _work(settings: Settings, descriptor: int) -> None:
         sys.stdout.write("serves\n")
         sys.stdout.flush()
 
-    with wiring.handed_down(settings, descriptor) as listener:
+    with handed_down(settings, descriptor) as listener:
         async with wiring.opened(settings, stops_store=False) as opening:
             await wiring.serve_on(listener, settings, opening, serves)
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from dropoff.errors import StoreRefused
-from dropoff.wiring import operator_credential
+from dropoff.process.data_folder import operator_credential
 
 
 def test_it_is_made_once_for_its_owner_only(tmp_path: Path):

@@ -78,17 +78,19 @@ def demo(session: Session) -> int:
 def _serve(session: Session, flags: dict[str, Any], *, with_demo: bool) -> None:
     import logging
 
-    from dropoff import settings, wiring
+    from dropoff import settings
+    from dropoff.process.listening import PortTakenError
+    from dropoff.process.server import LOG_FORMAT, run
 
-    logging.basicConfig(level=logging.INFO if session.verbose else logging.WARNING, format=wiring.LOG_FORMAT)
+    logging.basicConfig(level=logging.INFO if session.verbose else logging.WARNING, format=LOG_FORMAT)
     told = settings.settings({"data": session.data_folder, **flags})
     if told.workers > 1 and sys.platform == "win32":
         raise click.UsageError("On Windows one process serves. Leave out --workers, and DROPOFF_WORKERS.")
     if told.host not in settings.LOOPBACK:
         _warn_of(session, told.host)
     try:
-        wiring.run(_served(session, told, with_demo))
-    except wiring.PortTakenError as error:
+        run(_served(session, told, with_demo))
+    except PortTakenError as error:
         raise PortTaken(_taken(error, told.host, told.port)) from error
     session.shown.say("Stopped. What was dropped off stays; dropoff up goes on with it.")
 

@@ -1,23 +1,19 @@
 """The parts of a broker that its doors open onto, as one value. `wiring` puts it together; a door only asks."""
 
-import re
-from collections import deque
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
-from typing import Final, Protocol
+from typing import Protocol
 
 from starlette.types import Receive, Scope, Send
 
 from dropoff.broker import Broker
 from dropoff.core.store import Store
 from dropoff.doctor import Doctor
+from dropoff.doors.http.hosts import RefusedHosts
 from dropoff.identity.callers import Callers
 from dropoff.inspector import Inspector
 from dropoff.operations import Operations
-
-REFUSED_HOSTS_MAX: Final = 5
-HOST: Final = re.compile(r"[A-Za-z0-9._\[\]:-]{1,80}")
 
 
 class AgentsDoor(Protocol):
@@ -34,20 +30,6 @@ async def nothing_stands_in_the_way() -> str:
 
 def room_for_all() -> str:
     return ""
-
-
-class RefusedHosts:
-    """The last few names by which clients came in vain, for the doctor; whoever calls may fill it with rubbish."""
-
-    def __init__(self) -> None:
-        self._names: deque[str] = deque(maxlen=REFUSED_HOSTS_MAX)
-
-    def add(self, host: str) -> None:
-        if host not in self._names and HOST.fullmatch(host):
-            self._names.append(host)
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._names)
 
 
 @dataclass(frozen=True, kw_only=True)

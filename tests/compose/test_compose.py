@@ -23,7 +23,7 @@ import pytest
 import yaml
 
 import dropoff
-from dropoff.wiring import FINISH_S
+from dropoff.process.server import FINISH_S
 from tests.ports import free_port
 from tests.servers import WAIT_S, binary_of, until
 

@@ -10,16 +10,33 @@ Probes are let through by whatever name they come: an orchestrator calls each pr
 have listed, and what it is told is no secret.
 """
 
-from collections.abc import Sequence
+import re
+from collections import deque
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from dropoff.doors.house import RefusedHosts
 from dropoff.doors.http import problems
 from dropoff.errors import DropoffError, HostRefused, OriginRefused
 
 PROBES: Final = frozenset({"/livez", "/readyz"})  # served in `routes.py`
+REFUSED_HOSTS_MAX: Final = 5
+HOST: Final = re.compile(r"[A-Za-z0-9._\[\]:-]{1,80}")
+
+
+class RefusedHosts:
+    """The last few names by which clients came in vain, for the doctor; whoever calls may fill it with rubbish."""
+
+    def __init__(self) -> None:
+        self._names: deque[str] = deque(maxlen=REFUSED_HOSTS_MAX)
+
+    def add(self, host: str) -> None:
+        if host not in self._names and HOST.fullmatch(host):
+            self._names.append(host)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
 
 
 class HostGuard:
