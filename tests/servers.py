@@ -21,7 +21,7 @@ from redis.exceptions import AuthenticationError, RedisError
 from redis.retry import Retry
 
 from dropoff.storage.connection import Source
-from dropoff.storage.embedded import _server_binary
+from dropoff.storage.server import binary_of_wheel
 
 WAIT_S: Final = 15.0
 PRODUCTS: Final = ("valkey", "redis")
@@ -30,7 +30,7 @@ PRODUCTS: Final = ("valkey", "redis")
 def binary_of(product: str) -> str:
     """The server's program. A missing one is a skip on a laptop, and a failure where CI is set."""
     if product == "valkey":
-        return str(_server_binary())
+        return str(binary_of_wheel())
     found = shutil.which("redis-server")
     if found is None:
         reason = "there is no redis-server here: install Redis 7.0 (on Debian: apt-get install redis-server)"

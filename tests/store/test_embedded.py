@@ -19,7 +19,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from dropoff.errors import StoreRefused
-from dropoff.storage import embedded, folder
+from dropoff.storage import embedded, folder, server
 from dropoff.storage.embedded import EmbeddedStore
 from dropoff.storage.folder import mount_of
 from dropoff.storage.lock import Lock
@@ -360,10 +360,10 @@ async def test_a_cancelled_start_leaves_no_server(user: User, data: Path, monkey
     """A start that is given up ends the server that nobody else can know yet."""
 
     async def never_ready(connection: object) -> str:
-        return embedded.LOADS
+        return server.LOADS
 
     with monkeypatch.context() as patch:
-        patch.setattr(embedded, "_state", never_ready)
+        patch.setattr(server, "condition", never_ready)
         start = asyncio.create_task(user().ensure())
         await until("the server to be on its way", lambda: (data / "store" / "appendonlydir").exists())
         start.cancel()
@@ -381,16 +381,16 @@ async def test_a_store_that_reads_a_long_file_is_waited_for(user: User, monkeypa
         await connection.eval("for i = 1, 200000 do redis.call('SET', 'k' .. i, i) end", 0)
     await store.close()
     seen: set[str] = set()
-    state = embedded._state
+    condition = server.condition
 
     async def watched(connection: redis.asyncio.Redis) -> str:
-        seen.add(await state(connection))
-        return await state(connection)
+        seen.add(await condition(connection))
+        return await condition(connection)
 
-    monkeypatch.setattr(embedded, "_state", watched)
+    monkeypatch.setattr(server, "condition", watched)
     async with client(await store.ensure()) as connection:
         assert await connection.dbsize() == 200_000
-    assert embedded.LOADS in seen
+    assert server.LOADS in seen
 
 
 # ── refused ──────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -436,16 +436,16 @@ async def test_a_store_that_hangs_is_refused_in_time_and_used_when_it_wakes(
     """A bounded wait, a sentence that says for what, and no second server beside the first."""
     first = user()
     socket = await first.ensure()
-    server = int(await fact(socket, "process_id"))
-    os.kill(server, signal.SIGSTOP)
+    pid = int(await fact(socket, "process_id"))
+    os.kill(pid, signal.SIGSTOP)
     try:
         with monkeypatch.context() as patch:
             patch.setattr(embedded, "ANSWER_LIMIT_S", 0.1)
-            patch.setattr(embedded, "COMMAND_LIMIT_S", 0.1)
+            patch.setattr(server, "COMMAND_LIMIT_S", 0.1)
             with pytest.raises(StoreRefused, match="does not answer"):
                 await user().ensure()
     finally:
-        os.kill(server, signal.SIGCONT)
+        os.kill(pid, signal.SIGCONT)
 
     assert await user().ensure() == socket
     assert len(starts(data)) == 1

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from dropoff.errors import BrokerUnavailable, StorageFull, StoreRefused
-from dropoff.storage.connection import Source, _check_version, check_url, without_secret
+from dropoff.storage.connection import Source, check_url, without_secret
+from dropoff.storage.examining import check_version
 from dropoff.storage.keys import Keys
 from dropoff.storage.store import RedisStore
 from tests.look import Look
@@ -56,14 +57,14 @@ async def test_cluster_mode_is_refused(own_server, product: str):
 )
 def test_an_old_version_is_refused(info: dict[str, str], name: str):
     with pytest.raises(StoreRefused, match=f"The store is {re.escape(name)}; dropoff needs Redis 7.0 or Valkey 8"):
-        _check_version(info)
+        check_version(info)
 
 
 @pytest.mark.parametrize(
     "info", [{"redis_version": "7.0.0"}, {"redis_version": "10.1"}, {"redis_version": "7.2.4", "valkey_version": "8.0"}]
 )
 def test_a_version_that_has_what_steps_need_passes(info: dict[str, str]):
-    _check_version(info)
+    check_version(info)
 
 
 async def test_nobody_there_is_refused_in_time(tmp_path: Path):
