@@ -61,10 +61,15 @@ class Clockwork(Leases):
         resumed_ms = self._resumed_of(kept)
         postponed_ms = resumed_ms + self._term_ms(now)
         if resumed_ms > kept.leased_ms and postponed_ms > max(now.lease_ends_ms, self._now):
-            return self._move(kept, "postpone", LEASED, THE_CLOCK, "a freeze or an outage", lease_ends_ms=postponed_ms)
+            return self._postpone(kept, min(postponed_ms, kept.leased_ms + limits.LEASE_MS_MAX))
         failures = now.failures + 1
         to, _ = self._after_lease(now, failures, WAITING)
         return self._end_lease(kept, "lapse", to, THE_CLOCK, "the lease ran out", failures=failures)
+
+    def _postpone(self, kept: Kept, until_ms: int) -> Entry:
+        if until_ms <= self._now:
+            return self._free(kept, "recall", THE_CLOCK, "a freeze or an outage outlasted the longest lease")
+        return self._move(kept, "postpone", LEASED, THE_CLOCK, "a freeze or an outage", lease_ends_ms=until_ms)
 
     def _resumed_of(self, kept: Kept) -> int:
         """When the holder could last begin to extend again; from then on it has one whole term."""

@@ -18,7 +18,7 @@ import pytest
 
 from dropoff.core import limits
 from dropoff.core.caller import Caller
-from dropoff.core.handoff import HandoffId
+from dropoff.core.handoff import HandoffId, QueueName
 from dropoff.core.ledger import Entry
 from dropoff.core.lifecycle import COMPLETED, DEAD, LEASED, WAITING
 from dropoff.core.store import PickedUp
@@ -334,6 +334,73 @@ async def test_the_memory_of_a_pick_up_lives_as_long_as_its_postponed_lease(
     again = await pick_up(store, key="k")
 
     assert (again.lease, again.repeated) == (picked.lease, True)
+
+
+# ---- again and again --------------------------------------------------------------------------------------------
+
+LONG_TERM_MS = 4 * 3_600_000  # six of them are the longest lease
+
+
+async def beats_until(store: RedisStore, look: Look, clock: Clock, then_ms: int) -> None:
+    """Hours pass in which hearts beat, and only the last beat is left of them: as `lives`, without 28,800 rounds."""
+    clock.advance(then_ms - clock.now_ms)
+    await look.client.hset(look.keys.of("beat"), "@", str(clock.now_ms))
+
+
+@pytest.fixture
+async def long(store: RedisStore) -> PickedUp:
+    """Of a queue with long leases; BOB holds it, and is never heard of again."""
+    queue = await store.put_queue(UPKEEP, a_queue("long", lease_ms=LONG_TERM_MS))
+    await drop_off(store, queue=queue)
+    return await pick_up(store, BOB, queue=queue)
+
+
+@pytest.mark.parametrize("what", [BOB, EVERYBODY, "an outage"])
+async def test_no_lease_outlives_the_longest_by_being_postponed(
+    store: RedisStore, long: PickedUp, look: Look, clock: Clock, what: Caller | str
+):
+    """Its holder is dead, and each term something keeps it: a day after the pick_up the work waits, uncounted."""
+    id, ends_ms = long.handoff.id, clock.now_ms + limits.LEASE_MS_MAX
+    while (kept := await store.check(ANN, id, may_inspect=False)).state == LEASED:
+        assert kept.lease_ends_ms <= ends_ms
+        await beats_until(store, look, clock, kept.lease_ends_ms - limits.OUTAGE_MS - 1)
+        if isinstance(what, Caller):
+            await change(store, what, "frozen")
+            await change(store, what, "active")
+            await beats_until(store, look, clock, kept.lease_ends_ms)
+        clock.advance(kept.lease_ends_ms - clock.now_ms)
+        await go_round(store)
+
+    assert clock.now_ms == ends_ms
+    assert (kept.state, kept.failures, kept.attempts[-1].outcome) == (WAITING, 0, "recall")
+    *before, last = await history(store, id)
+    assert (set(before), last) == ({"postpone"}, "recall")
+
+
+async def test_a_freeze_longer_than_the_longest_lease_gives_the_work_to_the_next(
+    store: RedisStore, long: PickedUp, look: Look, clock: Clock
+):
+    """As its holder's own extensions would have ended by then; nobody is blamed."""
+    await change(store, BOB, "frozen")
+    await beats_until(store, look, clock, clock.now_ms + limits.LEASE_MS_MAX)
+
+    await go_round(store)
+
+    again = await pick_up(store, CAROL, queue=(await store.queues())[QueueName("long")])
+    assert (again.handoff.id, again.handoff.failures, again.handoff.attempt) == (long.handoff.id, 0, 1)
+    assert await history(store, long.handoff.id) == ["recall", "pick_up"]
+
+
+async def test_who_extends_a_postponed_lease_loses_nothing_of_it(
+    store: RedisStore, long: PickedUp, look: Look, clock: Clock
+):
+    """Both end at the same moment, a day after the pick_up: otherwise who extends would be gone by the next round."""
+    ends_ms = clock.now_ms + limits.LEASE_MS_MAX
+    clock.advance(limits.LEASE_MS_MAX - LONG_TERM_MS // 2)
+    await go_round(store)
+    assert (await store.check(ANN, long.handoff.id, may_inspect=False)).lease_ends_ms == ends_ms
+
+    assert (await extend(store, long.lease)).lease_ends_ms == ends_ms
 
 
 # ---- a clock that goes back -------------------------------------------------------------------------------------

@@ -12,6 +12,9 @@
 -- comparison, made when the lease would lapse; so a thaw touches no lease, and nothing about it can be half done. While
 -- the freeze lasts, it ends "now". Without a fresh heartbeat nothing lapses: whether there was an outage is not known.
 -- Nor does anything where the gate has lost a word, which upkeep puts back: whether there is a freeze is not known.
+--
+-- Otherwise than DESIGN says, a freeze does not keep a lease for as long as it lasts, nor does outage upon outage: like an
+-- extended one it ends a day after its pick_up, or a dead holder would have the handoff for ever; and nothing is counted.
 local h = load(handoff)
 -- guard: only a lease that is over lapses
 if h.state ~= 'leased' or tonumber(h.lease_ends) > NOW then return answer('nothing') end
@@ -29,9 +32,14 @@ local function past(moment) return tonumber(moment or 0) <= NOW and tonumber(mom
 local last = math.max(past(resumed[2]), past(resumed[3]))
 -- guard: while the holder is frozen, or everything
 if standing == 'frozen' or standing_in(says[1]) == 'frozen' then last = NOW end
-local lease_ends = last + term_of(here)
+local lease_ends, longest = last + term_of(here), h.leased_at + LIMITS.lease_ms_max
 -- guard: one whole term after a freeze or an outage
 if last > tonumber(h.leased_at) and tonumber(h.lease_ends) < lease_ends and NOW < lease_ends then
+  -- guard: within the longest lease
+  if NOW >= longest then
+    return answer('recalled', {}, freed(h, 'recall', 'a freeze or an outage outlasted the longest lease', {}))
+  end
+  lease_ends = math.min(lease_ends, longest) -- as `extend` has it
   local memory = redis.call('GET', h.pick) or h.id .. ' ' .. h.fence -- it may have ended with the lease's first time
   local entry = move(h, 'postpone', 'leased', { lease_ends = text(lease_ends) }, 'a freeze or an outage')
   redis.call('SET', h.pick, memory, 'PX', text(lease_ends - NOW))
