@@ -13,7 +13,9 @@ PROGRESS_CHARS_MAX: Final = 200
 REQUEST_KEY_CHARS_MAX: Final = 200
 
 LEASE_MS_DEFAULT: Final = 300_000
-LEASE_MS_MIN: Final = 1_000
+# An outage is only seen from OUTAGE_MS on: 3 s may pass in which nobody could extend, and the lease runs on. It must
+# outlast them, and leave its holder time for a call before and for one after, with a second each: 3 + 1 + 1.
+LEASE_MS_MIN: Final = 5_000
 LEASE_MS_MAX: Final = 86_400_000  # also how long one lease can be kept alive by extending it
 ATTEMPTS_MAX_DEFAULT: Final = 5
 RETENTION_MS_DEFAULT: Final = 30 * 86_400_000  # what ended is kept this long, for its sender to ask and for people

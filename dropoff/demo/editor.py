@@ -18,7 +18,7 @@ from dropoff.demo import shipped
 
 RESEARCH: Final = "demo.research"
 DRAFTS: Final = "demo.drafts"
-LEASE_S: Final = 3  # long enough for a scripted writer on a busy machine, short enough to wait for a dead one
+LEASE_S: Final = 5  # the shortest there is, for somebody waits for a dead writer's
 
 RESEARCHER: Final = "demo.researcher"
 WRITER: Final = "demo.writer"

@@ -65,6 +65,9 @@ def test_the_same_queue_again_is_the_same_and_another_is_a_conflict(broker: Up, 
     assert "exists with other settings" in heard.err
     assert broker.ask("queue", "show", queue).json["lease_seconds"] == 90
     assert broker.ask("queue", "add", "other", "--schema", "nowhere").code == 3
+    short = broker.ask("queue", "add", "other", "--schema", "brief", "--lease", "1")
+    assert (short.code, short.out) == (6, "")
+    assert "lease_seconds: 1 is not between 5 and 86400" in short.err
     assert broker.ask("queue", "show", "nowhere").code == 3
 
 

@@ -28,6 +28,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
+from dropoff.core import limits
 from tests.crash.checker import FINAL, History, Outage
 from tests.crash.lives import WAIT_S, Load, until
 from tests.crash.played import Kill, Played, Victim
@@ -38,7 +39,7 @@ SCHEMA: Final = HERE.parents[1] / "schemas" / "payloads" / "brief@1.json"
 DROPOFF: Final = Path(sys.executable).parent / "dropoff"
 QUEUE: Final = "research"
 NEXT: Final = "edits"  # what is forwarded goes here
-LEASE_S: Final = 2  # under load: short, so that some run out while nobody is there to end them
+LEASE_S: Final = limits.LEASE_MS_MIN // 1_000  # under load: some run out while nobody is there to end them
 WORKS: Final = [f"pick:{QUEUE}", f"pick:{NEXT}", f"drop:{NEXT}"]
 AGENTS: Final = {
     **{f"dropper-{n}": [f"drop:{QUEUE}"] for n in range(1, 4)},

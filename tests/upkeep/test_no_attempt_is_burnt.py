@@ -286,6 +286,20 @@ async def test_a_gap_is_an_outage_from_three_missed_beats_on(
     assert await history(store, picked.handoff.id) == steps
 
 
+async def test_who_extends_with_three_seconds_left_loses_no_lease_to_an_outage_that_is_not_seen(
+    store: RedisStore, clock: Clock
+):
+    """Also of the shortest lease that there is: it outlasts any such outage, with time left for a call."""
+    queue = await store.put_queue(UPKEEP, a_queue("quick", lease_ms=limits.LEASE_MS_MIN))
+    await drop_off(store, queue=queue)
+    picked = await pick_up(store, queue=queue)
+    clock.advance(limits.OUTAGE_MS)
+    await go_round(store)
+    await extend(store, picked.lease)
+
+    assert await history(store, picked.handoff.id) == ["extend"]
+
+
 async def test_a_second_outage_gives_a_second_term(store: RedisStore, picked: PickedUp, clock: Clock):
     """Each of them from its own end."""
     for _ in range(2):
@@ -484,7 +498,7 @@ async def test_a_revocation_burns_no_attempt(store: RedisStore, picked: PickedUp
 async def test_a_broker_stopped_by_sigterm_burns_no_attempt():
     """A real one, the only one, and the lease was over before the next came up: its holder finishes, as the first."""
     async with conductor.broker_in_a_folder() as broker:
-        bearers = await conductor.furnish(broker, lease_s=3)
+        bearers = await conductor.furnish(broker, conductor.LEASE_S)
         async with asking(broker, bearers["dropper-1"]) as dropper, asking(broker, bearers["worker-1"]) as worker:
             work = {"queue": conductor.QUEUE, "payload": {"topic": "owls", "audience": "exec"}}
             dropped = await asked(dropper, "drop_off", work)
@@ -493,7 +507,7 @@ async def test_a_broker_stopped_by_sigterm_burns_no_attempt():
             stopped = time.monotonic()
 
             async def long_ago() -> bool:
-                return time.monotonic() - stopped > 3 + limits.OUTAGE_MS / 1_000
+                return time.monotonic() - stopped > conductor.LEASE_S + limits.OUTAGE_MS / 1_000
 
             await until("the lease to be over, and three beats to be missed", long_ago)
             await broker.start()

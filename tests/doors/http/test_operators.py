@@ -230,6 +230,7 @@ REFUSED: list[tuple[str, Any, int, str, str]] = [
         "lease_seconds",
     ),
     ("/v1/queues", {"name": "x", "schema": "research", "lease_seconds": 0}, 422, "arguments_invalid", "not between"),
+    ("/v1/queues", {"name": "x", "schema": "research", "lease_seconds": 4}, 422, "arguments_invalid", "between 5 and"),
     ("/v1/queues", {"name": "X y", "schema": "research"}, 422, "arguments_invalid", "no name"),
     ("/v1/queues", {"name": "x", "schema": "reserch"}, 404, "schema_unknown", "research@1"),
     ("/v1/queues", {"name": "research", "schema": "research", "purpose": "z"}, 409, "queue_exists", "purpose"),
