@@ -28,7 +28,7 @@ from typing import Any, Final, Literal, cast
 
 from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import ConnectionError as NotConnected
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import NoScriptError, RedisError, ResponseError
 
 from dropoff.errors import BrokerUnavailable, StoreRefused
 from dropoff.storage.connection import send
@@ -59,6 +59,10 @@ Stored = Literal["nothing", "unknown"]
 
 class Again(list[Any]):
     """The answer of a step that was lost before. If it is a refusal, the first one may have run all the same."""
+
+
+class NoScriptAgainError(NoScriptError):
+    """The script of a step that was lost before is not there. This one did not run; the first one may have."""
 
 
 class Asked:
@@ -226,7 +230,7 @@ class Lane:
         try:
             await send(connection, asked.packed)
             answer = await _answer(connection)
-            _settle(asked, Again(cast("list[Any]", answer)) if isinstance(answer, list) else answer, "unknown")
+            _settle(asked, _said_again(answer), "unknown")
         except (RedisError, OSError) as error:
             log.warning("lost the store again, with one command that was asked alone: %s", error)
             await self._link.drop()
@@ -264,6 +268,13 @@ async def _answer(connection: AbstractConnection) -> Any:
         if _code_of(error) in BROKEN:  # redis-py has LOADING among the lost connections
             return error
         raise
+
+
+def _said_again(answer: Any) -> Any:
+    """The answer, with word of the first try wherever a caller could take it for the only one."""
+    if isinstance(answer, NoScriptError):
+        return NoScriptAgainError(str(answer))
+    return Again(cast("list[Any]", answer)) if isinstance(answer, list) else answer
 
 
 def _settle(asked: Asked, answer: Any, stored: Stored) -> None:

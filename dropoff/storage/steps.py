@@ -18,7 +18,7 @@ from dropoff.errors import BrokerUnavailable, HandoffUnknown, LeaseUnknown, Stor
 from dropoff.storage.commit import Commit
 from dropoff.storage.connection import Command, Source, lacks_rights
 from dropoff.storage.keys import Keys
-from dropoff.storage.lane import Again
+from dropoff.storage.lane import Again, NoScriptAgainError
 from dropoff.storage.replies import Reply, facts_of, made_entry, refusal_of
 from dropoff.storage.scripts import Script, script
 
@@ -122,9 +122,17 @@ class Steps:
     async def _asked(self, step: Script, command: Command) -> Any:
         try:
             return await self._commit.ask(*command)
+        except NoScriptAgainError:
+            try:
+                return Again(await self._loaded_and_asked(step, command))
+            except BrokerUnavailable as away:  # it says "nothing" of this try, and that is not all there is to say
+                raise BrokerUnavailable(stored="unknown") from away
         except NoScriptError:  # somebody flushed the scripts; this one did not run
-            await self._commit.ask("SCRIPT", "LOAD", step.text)
-            return await self._commit.ask(*command)
+            return await self._loaded_and_asked(step, command)
+
+    async def _loaded_and_asked(self, step: Script, command: Command) -> Any:
+        await self._commit.ask("SCRIPT", "LOAD", step.text)
+        return await self._commit.ask(*command)
 
     def _raise_refusal(self, reply: Reply, *, handoff_id: str = "") -> None:
         if reply.again and reply.word in ("stale", "refused"):  # it may have run before something changed that

@@ -18,6 +18,7 @@ from dropoff.storage.keys import Keys
 from dropoff.storage.scripts import script
 from dropoff.storage.store import RedisStore
 from tests.faults.twins import Asking, out_of_reach
+from tests.look import Look
 from tests.proxy import Proxy
 from tests.servers import Server
 from tests.world import (
@@ -99,6 +100,31 @@ async def test_a_sender_stopped_in_between_is_not_told_that_nothing_was_stored(
         await late("drop_off", lambda one: drop_off(one, key="k"), lambda: change(store, ANN, standing))
 
     assert refusal.value.stored == "unknown"
+    assert await steps(store) == ["drop_off"]
+
+
+async def test_scripts_that_are_lost_in_between_take_nothing_of_what_is_known(
+    store: RedisStore, look: Look, proxy: Proxy, late: Late
+):
+    """The second try is not run at all, and the third is refused: it says nothing of the first, which was."""
+
+    async def stopped_and_forgotten() -> None:
+        await change(store, ANN, "revoked")
+        await look.client.script_flush()
+
+    with pytest.raises(BrokerUnavailable) as refusal:
+        await late("drop_off", lambda one: drop_off(one, key="k"), stopped_and_forgotten)
+
+    assert refusal.value.stored == "unknown"
+    assert proxy.passed(script("drop_off").sha) == 3, "lost, without its script, and refused"
+    assert await steps(store) == ["drop_off"]
+
+
+async def test_scripts_that_are_lost_in_between_lose_no_answer(store: RedisStore, look: Look, late: Late):
+    """It is loaded again, and answers what it answered."""
+    answer = await late("drop_off", lambda one: drop_off(one, key="k"), look.client.script_flush)
+
+    assert answer.receipt == (await drop_off(store, key="k")).receipt
     assert await steps(store) == ["drop_off"]
 
 

@@ -1,5 +1,6 @@
 """A store at its memory limit: it takes no new work, and lets go of what it has."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -9,9 +10,11 @@ from redis.exceptions import OutOfMemoryError
 from dropoff.core.store import DroppedOff
 from dropoff.errors import BrokerUnavailable, StorageFull
 from dropoff.storage.keys import Keys
+from dropoff.storage.scripts import script
 from dropoff.storage.store import RedisStore
 from tests import world
 from tests.look import Look
+from tests.proxy import Proxy
 from tests.servers import PRODUCTS, Server, source_of
 from tests.world import ANN, Clock
 
@@ -111,3 +114,28 @@ async def test_a_broker_starts_on_a_full_store_and_can_revoke(limited: RedisStor
     await world.change(second, ANN, "revoked")
     await world.complete(second, (await world.pick_up(second)).lease)
     await second.close()
+
+
+async def test_a_step_that_has_run_is_not_denied_by_a_store_that_is_full_and_has_lost_its_scripts_since(
+    limited: RedisStore, server: Server, keys: Keys, clock: Clock, look: Look
+):
+    """Its answer was lost, its second try found no script, and its third no room: that says nothing of the first."""
+    proxy = Proxy(server)
+    here = RedisStore(await proxy.start(), keys, clock)
+    await here.start()
+    try:
+        proxy.cut("after", script("drop_off").sha)
+        still = proxy.stall("before", script("drop_off").sha, skip=1)
+        asked = asyncio.ensure_future(world.drop_off(here))
+        await still.met()
+        await look.client.script_flush()
+        move_limit(server, -(1 << 20))
+        proxy.go_on()
+        with pytest.raises(BrokerUnavailable) as refusal:
+            await world.within("the answer", asked)
+    finally:
+        await here.close()
+        await proxy.close()
+
+    assert refusal.value.stored == "unknown"
+    assert [entry.step for entry in await limited.entries(at_most=1_000) if entry.handoff] == ["drop_off"]
