@@ -5,7 +5,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -67,7 +66,7 @@ def test_after_a_kill_only_the_store_lives_and_the_next_start_adopts_it(ups: Ups
 
 
 def test_a_pick_that_waits_does_not_hold_up_the_end(ups: Ups):
-    """Who waits hears that there is nothing, and the broker stops at once."""
+    """Who waits hears that there is nothing. Not let go, it would be cut off after `FINISH_S`."""
     up = ups()
     assert up.ask("schema", "push", "brief", str(BRIEF)).code == 0
     assert up.ask("queue", "add", "research", "--schema", "brief").code == 0
@@ -77,10 +76,8 @@ def test_a_pick_that_waits_does_not_hold_up_the_end(ups: Ups):
         env=clean_environment(),
     )
     until("the waiting call to be there", lambda: up.ask("queue", "show", "research").json["pickers"] == 1)
-    began = time.monotonic()
     assert up.end(signal.SIGTERM).code == 0
-    assert time.monotonic() - began < 9, "the wait had 28 s to go"
-    assert waiting.wait(WAIT_S) == 7
+    assert waiting.wait(WAIT_S) == 7, "the wait had 28 s to go"
 
 
 def test_a_taken_port_is_said_with_the_offer_of_another(tmp_path: Path):

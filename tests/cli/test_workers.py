@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from dropoff import workers
+from dropoff import wiring, workers
 from dropoff.errors import StoreRefused
 from dropoff.settings import Settings
 from dropoff.wiring import Started
@@ -34,12 +34,13 @@ from tests.crash.conductor import (
     store_pid,
     until,
 )
+from tests.crash.lives import WAIT_S
 from tests.crash.test_recovery import Agent, _client
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="processes are looked up in /proc")
 
 COUNT = 3
-GONE_S = 5.0  # an idle worker is gone in milliseconds; this machine is shared
+GONE_S = float(wiring.FINISH_S)  # who is given up takes longer
 
 Ups = Callable[..., Up]
 
@@ -147,7 +148,7 @@ async def test_a_worker_that_is_killed_under_load_is_replaced_and_nothing_is_los
     first, parent = children(broker.pid), broker.pid
     async with load_on(broker, fresh_seed) as load:
         for victim in first:
-            await asyncio.sleep(0.4)
+            await load.goes_on()
             before = children(parent)
             os.kill(victim, signal.SIGKILL)
 
@@ -164,7 +165,7 @@ async def test_a_worker_that_is_killed_under_load_is_replaced_and_nothing_is_los
 
 
 async def test_a_worker_that_is_told_to_stop_stops_in_order_and_is_replaced(broker: Broker):
-    """Who waits at it gets the empty answer, and may ask the next."""
+    """Who waits at it gets the empty answer, and may ask the next. Not let go, it would be cut off after `FINISH_S`."""
     bearers = await furnish(broker, lease_s=300)
     first = children(broker.pid)
     async with _client(broker, bearers["worker-1"]) as client, store_client(broker.data) as look:
@@ -172,7 +173,7 @@ async def test_a_worker_that_is_told_to_stop_stops_in_order_and_is_replaced(brok
         await until("the wait to have begun", partial(look.zscore, "dropoff:{p0}:q:research:pickers", "worker-1"))
         for pid in first:
             os.kill(pid, signal.SIGTERM)
-        assert (await asyncio.wait_for(waiting, 10))["status"] == "nothing_to_pick_up"
+        assert (await asyncio.wait_for(waiting, WAIT_S))["status"] == "nothing_to_pick_up"
 
     async def replaced() -> bool:
         return len(children(broker.pid) - first) == COUNT
@@ -187,7 +188,7 @@ async def test_a_worker_that_is_told_to_stop_stops_in_order_and_is_replaced(brok
 async def test_the_parent_killed_under_load_leaves_nothing_but_the_store(broker: Broker, fresh_seed: int):
     """Its workers stop in order by themselves; the next `up` adopts the store, in which everything is."""
     async with load_on(broker, fresh_seed) as load:
-        await asyncio.sleep(0.5)
+        await load.goes_on()
         orphans, store = children(broker.pid), await store_pid(broker.data)
         assert len(orphans) == COUNT
         await broker.kill()
@@ -206,11 +207,11 @@ async def test_the_parent_killed_under_load_leaves_nothing_but_the_store(broker:
 async def test_stopped_under_load_all_end_in_order(broker: Broker, fresh_seed: int):
     """SIGTERM: exit code 0, no worker and no store left, no handoff half done; what was in flight was answered."""
     async with load_on(broker, fresh_seed) as load:
-        await asyncio.sleep(0.5)
+        await load.goes_on()
         crew = children(broker.pid)
         began = time.monotonic()
         assert await broker.stop() == 0
-        assert time.monotonic() - began < workers.LEAVE_S, "nobody had to be given up"
+        assert time.monotonic() - began < workers.LEAVE_S, "nobody had to be given up: only that takes so long"
         assert alive(crew) == set()
         assert await store_pid(broker.data) is None
         assert not [event for event in load.events() if event.get("why") == "TimeoutError"]
@@ -222,13 +223,14 @@ async def test_stopped_under_load_all_end_in_order(broker: Broker, fresh_seed: i
 
 
 async def test_a_pick_up_that_waits_gets_its_empty_answer_when_all_stop(broker: Broker):
+    """It had 25 s to wait, and would be cut off after `FINISH_S`."""
     bearers = await furnish(broker, lease_s=300)
     async with _client(broker, bearers["worker-1"]) as client, store_client(broker.data) as look:
         waiting = asyncio.create_task(Agent(client).ask("pick_up", {"queue": QUEUE, "wait_seconds": 25}))
         await until("the wait to have begun", partial(look.zscore, "dropoff:{p0}:q:research:pickers", "worker-1"))
         stopped = asyncio.create_task(broker.stop())
-        assert (await asyncio.wait_for(waiting, 10))["status"] == "nothing_to_pick_up"
-        assert await asyncio.wait_for(stopped, 10) == 0
+        assert (await asyncio.wait_for(waiting, WAIT_S))["status"] == "nothing_to_pick_up"
+        assert await stopped == 0
 
 
 # ---- what goes wrong --------------------------------------------------------------------------------------------

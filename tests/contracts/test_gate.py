@@ -202,14 +202,17 @@ BOMBS = {
 
 @pytest.mark.parametrize("bomb", BOMBS)
 def test_no_payload_holds_the_gate_up_or_fills_the_memory(bomb: str):
-    """The bounds are those of COPIES_MAX with room for a slow machine; unguarded it is seconds and gigabytes."""
+    """The bounds are those of COPIES_MAX with room for a slow machine; unguarded it is seconds and gigabytes.
+
+    Seconds of this process: what others take of the machine meanwhile is no matter.
+    """
     content, value = BOMBS[bomb]
     judge = gate({"type": "object", **content})
-    memory, began = peak_mb(), time.perf_counter()
+    memory, began = peak_mb(), time.process_time()
 
     problems = judge.judge(value)
 
-    assert time.perf_counter() - began < 0.5
+    assert time.process_time() - began < 0.5
     assert peak_mb() - memory < 60
     assert 1 <= len(problems) <= teach.PROBLEMS_MAX + 1
     assert sum(len(each.path) + len(each.problem) + len(each.got) for each in problems) < 30_000

@@ -114,7 +114,7 @@ async def test_agents_who_wait_get_their_work_although_the_store_was_killed(
     await kill_store(broker.data)
     dropped = await dropper.insist("drop_off", WORK, key="after")
 
-    picked = await asyncio.wait_for(waiting, 10)
+    picked = await waiting  # 20 s at most, and then without a handoff
 
     assert picked["handoff_id"] == dropped["handoff_id"]
 
