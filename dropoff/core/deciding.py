@@ -10,12 +10,13 @@ takes only higher revisions, so that does no harm however often and by whomever 
 """
 
 from collections.abc import Awaitable, Callable, Generator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Final, TypeVar
 
 from dropoff.core.caller import EVERYONE, Caller, Principal, Standing, caller_of, caller_upkeep
 from dropoff.core.store import Stale, Store
 from dropoff.errors import (
+    AgentRevoked,
     BrokerUnavailable,
     ChangingNow,
     Frozen,
@@ -31,22 +32,36 @@ T = TypeVar("T")
 ROUNDS: Final = 5  # two are enough unless somebody changes the same record at the same time, again and again
 
 REFUSED_BY_POLICY: Final = (NotAllowed, QueueUnknown, QueueNeeded)
+# What a later step of an act, or a later try of it, may be refused with, each saying that nothing was done.
+DENYING: Final = (
+    AgentRevoked,
+    BrokerUnavailable,
+    ChangingNow,
+    Frozen,
+    NotAllowed,
+    QueueUnknown,
+    StorageFull,
+    Unauthenticated,
+)
 
 
 async def decided(store: Store, caller: Caller, decide: Callable[[Caller], Awaitable[T]]) -> T:
     """Decide and do. Raises what `decide` raises, and `ChangingNow` where records change faster than we read."""
-    for _ in range(ROUNDS):
-        try:
-            return await decide(caller)
-        except Stale:
-            caller = await renewed(store, caller)
-        except REFUSED_BY_POLICY:
-            known = await store.queues()  # what was decided by: nobody else had his turn since
-            now = await current(store, caller)
-            if now is caller and await store.queues(fresh=True) == known:
-                raise
-            caller = now
-    raise ChangingNow
+    with ExitStack() as said:
+        for _ in range(ROUNDS):
+            try:
+                return await decide(caller)
+            except Stale as stale:
+                if stale.half_done:  # from here on no refusal may deny it
+                    said.enter_context(half_done())
+                caller = await renewed(store, caller)
+            except REFUSED_BY_POLICY:
+                known = await store.queues()  # what was decided by: nobody else had his turn since
+                now = await current(store, caller)
+                if now is caller and await store.queues(fresh=True) == known:
+                    raise
+                caller = now
+        raise ChangingNow
 
 
 @contextmanager
@@ -54,7 +69,10 @@ def half_done() -> Generator[None]:
     """What is done in here comes after a step that has stored something: no refusal may say that nothing was."""
     try:
         yield
-    except (BrokerUnavailable, ChangingNow, Frozen, NotAllowed, StorageFull, Unauthenticated) as error:
+    except Stale as stale:
+        stale.half_done = True
+        raise
+    except DENYING as error:
         raise BrokerUnavailable(stored="unknown") from error
 
 

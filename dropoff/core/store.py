@@ -31,7 +31,9 @@ Judging = Literal["approve", "deny"]
 
 
 class Stale(Exception):
-    """The step was decided with an older record than the store has. Nothing was done."""
+    """The step was decided with an older record than the store has. Nothing of this step was done."""
+
+    half_done = False  # whether it comes after one that has stored something
 
 
 class Paused(Exception):

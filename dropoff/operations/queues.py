@@ -89,8 +89,9 @@ class Queues(Acting):
 
         async def remove(caller: Caller) -> int:
             queue = await self._known_queue(name)
+            if not before:  # later it may be closed already: then it is the look below that opens it again
+                await self._require_empty(queue)
             before.append(queue)
-            await self._require_empty(queue)
             closed = msgspec.structs.replace(queue, state="draining", reason="is being removed")
             closed = await self._put(caller, queue, closed)
             with half_done():
