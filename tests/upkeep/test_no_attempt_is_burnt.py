@@ -8,7 +8,8 @@ import asyncio
 import hashlib
 import sys
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any
 
@@ -25,7 +26,7 @@ from dropoff.core.store import PickedUp
 from dropoff.errors import BrokerUnavailable
 from dropoff.storage.keys import Keys
 from dropoff.storage.store import RedisStore
-from dropoff.upkeep.rounds import Rounds, go_round
+from dropoff.upkeep.rounds import ROUND_S, Rounds, go_round
 from tests.crash import conductor
 from tests.look import Look
 from tests.servers import PRODUCTS, Server, source_of
@@ -50,6 +51,7 @@ from tests.world import (
     state,
     until,
     withdraw,
+    within,
 )
 
 LONG_MS = 600_000  # ten minutes; a lease is one
@@ -474,6 +476,21 @@ async def test_a_longer_lease_time_prolongs_no_lease_that_runs(store: RedisStore
     assert (await history(store, picked.handoff.id))[-1] == "lapse"
 
 
+async def test_a_thaw_whose_freeze_the_gate_has_lost_gives_a_whole_term(
+    store: RedisStore, picked: PickedUp, clock: Clock, look: Look
+):
+    """Who holds something may have been frozen until now, and has its time; of who holds nothing nothing is noted."""
+    for agent in (BOB, CAROL):
+        await change(store, agent, "frozen")
+    await lives(store, clock, LONG_MS)
+    await look.client.delete(look.keys.of("gate"))
+    for agent in (BOB, CAROL):
+        await change(store, agent, "active")
+
+    assert {"bob", "carol"} & set(await look.client.hkeys(look.keys.of("beat"))) == {"bob"}
+    await has_one_whole_term_and_then_lapses(store, clock, picked)
+
+
 # ---- a revocation -----------------------------------------------------------------------------------------------
 
 
@@ -494,34 +511,80 @@ async def test_a_revocation_burns_no_attempt(store: RedisStore, picked: PickedUp
 # ---- a broker that stops ----------------------------------------------------------------------------------------
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="there is no embedded store on Windows")
+EMBEDDED = pytest.mark.skipif(sys.platform == "win32", reason="there is no embedded store on Windows")
+
+
+@EMBEDDED
 async def test_a_broker_stopped_by_sigterm_burns_no_attempt():
     """A real one, the only one, and the lease was over before the next came up: its holder finishes, as the first."""
+    async with holding() as (broker, worker, picked):
+        assert await broker.stop() == 0
+        long_s = conductor.LEASE_S + limits.OUTAGE_MS / 1_000  # by the clock on the wall: only time tells of it
+        await until("the lease to be over, and three beats to be missed", past(long_s))
+        await is_held_until_the_next_broker_serves(broker, worker, picked)
+
+
+@EMBEDDED
+async def test_a_broker_that_waits_for_the_end_of_a_call_lapses_nothing_meanwhile():
+    """A client sends half of its call and then no more. Nobody else can call by then, so none may lapse by our hand."""
+    async with holding() as (broker, worker, picked):
+        reader, writer = await asyncio.open_connection("127.0.0.1", broker.port)
+        writer.write(b"POST /v1/check HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 99\r\nExpect: 100-continue\r\n")
+        writer.write(f"Authorization: {worker.headers['authorization']}\r\n\r\n".encode())
+        await within("the broker to read on", reader.readuntil(b"100 Continue\r\n\r\n"))
+        writer.write(b'{"handoff_id":')
+        await writer.drain()
+        stopping = asyncio.create_task(broker.stop())
+        # Time passes at the broker, and shows itself in nothing.
+        await until("the lease to be over, and for two rounds", past(conductor.LEASE_S + 2 * ROUND_S))
+        assert not stopping.done(), "it waits for the other half"
+        assert (await record_of(broker, picked))["n"] == "2", "dropped off and picked up"
+
+        writer.close()
+        assert await stopping == 0
+        await is_held_until_the_next_broker_serves(broker, worker, picked)
+
+
+@asynccontextmanager
+async def holding() -> AsyncIterator[tuple[conductor.Broker, httpx2.AsyncClient, dict[str, Any]]]:
+    """A real broker, and an agent that has just picked something up there."""
     async with conductor.broker_in_a_folder() as broker:
         bearers = await conductor.furnish(broker, conductor.LEASE_S)
         async with asking(broker, bearers["dropper-1"]) as dropper, asking(broker, bearers["worker-1"]) as worker:
             work = {"queue": conductor.QUEUE, "payload": {"topic": "owls", "audience": "exec"}}
-            dropped = await asked(dropper, "drop_off", work)
-            picked = await asked(worker, "pick_up", {"queue": conductor.QUEUE})
-            assert await broker.stop() == 0
-            stopped = time.monotonic()
+            await asked(dropper, "drop_off", work)
+            yield broker, worker, await asked(worker, "pick_up", {"queue": conductor.QUEUE})
 
-            async def long_ago() -> bool:
-                return time.monotonic() - stopped > conductor.LEASE_S + limits.OUTAGE_MS / 1_000
 
-            await until("the lease to be over, and three beats to be missed", long_ago)
-            await broker.start()
-            await broker.ready()
-            async with conductor.store_client(broker.data) as client:
-                record = partial(client.hgetall, f"dropoff:{{p0}}:q:{conductor.QUEUE}:h:{dropped['handoff_id']}")
+def past(seconds: float) -> Callable[[], Awaitable[bool]]:
+    """Whether so much time has passed since now."""
+    ends = time.monotonic() + seconds
 
-                async def looked_at() -> bool:
-                    return int((await record())["n"]) > 2
+    async def is_past() -> bool:
+        return time.monotonic() > ends
 
-                await until("upkeep to have come to the lease", looked_at)
-                kept = await record()
-            done = await asked(worker, "complete", {"lease_id": picked["lease_id"], "result": {"found": 3}})
+    return is_past
 
+
+async def record_of(broker: conductor.Broker, picked: dict[str, Any]) -> dict[str, str]:
+    async with conductor.store_client(broker.data) as client:
+        return await client.hgetall(f"dropoff:{{p0}}:q:{conductor.QUEUE}:h:{picked['handoff_id']}")
+
+
+async def is_held_until_the_next_broker_serves(
+    broker: conductor.Broker, worker: httpx2.AsyncClient, picked: dict[str, Any]
+) -> None:
+    """Its upkeep comes to the lease, and postpones it; the holder finishes."""
+    await broker.start()
+    await broker.ready()
+    kept: dict[str, str] = {}
+
+    async def looked_at() -> bool:
+        kept.update(await record_of(broker, picked))
+        return int(kept["n"]) > 2
+
+    await until("upkeep to have come to the lease", looked_at)
+    done = await asked(worker, "complete", {"lease_id": picked["lease_id"], "result": {"found": 3}})
     assert (kept["state"], kept["failures"], kept["n"]) == (LEASED, "0", "3")
     assert done["status"] == "completed"
 
