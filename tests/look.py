@@ -4,9 +4,11 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
+import msgspec
 import redis
 import redis.asyncio
 
+from dropoff.core.caller import Principal
 from dropoff.core.lifecycle import DEAD, FINAL, HELD, LEASED, SCHEDULED, WAITING
 from dropoff.storage.keys import Keys
 
@@ -111,7 +113,10 @@ def _demanded(record: Mapping[str, str], queue: str) -> dict[str, Any]:
 
 
 def check_authority(found: Mapping[str, Any]) -> None:
-    """What the gate does not know yet is in `changing`; what revoked agents hold is found by `recalls`."""
+    """What the gate does not know yet is in `changing`; what revoked agents hold is found by `recalls`.
+
+    And `admins` are just those whose record governs.
+    """
     gate = {agent: says.split() for agent, says in found["gate"].items()}
     revs = {name.partition(":")[2]: record["rev"] for name, record in found.items() if name.startswith("agent:")}
     behind = {agent: rev for agent, rev in revs.items() if gate.get(agent, [""])[0] != rev}
@@ -119,6 +124,9 @@ def check_authority(found: Mapping[str, Any]) -> None:
     assert behind.items() <= changing.items() <= revs.items()
     revoked = {agent for agent, (_, standing) in gate.items() if standing == "revoked"}
     assert {agent for agent in revoked if f"holds:{agent}" in found} <= found.get("recalls", set()) <= revoked
+    records = {name.partition(":")[2]: record for name, record in found.items() if name.startswith("agent:")}
+    governing = {agent for agent, one in records.items() if msgspec.json.decode(one["content"], type=Principal).governs}
+    assert {agent for agent, one in records.items() if one["governs"]} == found.get("admins", set()) == governing
 
 
 def unexplained(client: redis.Redis, keys: Keys) -> list[str]:

@@ -34,6 +34,11 @@ class Principal(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     reason: str = ""  # why it was revoked or frozen
     created_ms: int = 0
 
+    @property
+    def governs(self) -> bool:
+        """Whether it can act as an admin now. One always must: who would give the right back?"""
+        return self.standing == "active" and any(grant.act == "admin" for grant in self.grants)
+
 
 class Caller(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The principal that made *this* call, proven."""

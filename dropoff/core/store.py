@@ -319,7 +319,7 @@ class Store(Protocol):
     async def put_principal(self, by: Caller, principal: Principal) -> Principal:
         """Write the record over the revision it was made from (`Stale` if that is no longer current), then the gate.
 
-        The change is in force, for the very next step of anybody, on return.
+        The change is in force, for the very next step of anybody, on return. `NotAllowed` if nobody would govern then.
         """
         ...
 

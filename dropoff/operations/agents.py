@@ -16,7 +16,7 @@ from dropoff.core.deciding import everyone
 from dropoff.core.grant import Grant, parse
 from dropoff.core.handoff import AgentName
 from dropoff.core.store import Stale
-from dropoff.errors import AgentExists, AgentRevoked, AgentUnknown, ArgumentsInvalid, NotAllowed, Problem
+from dropoff.errors import AgentExists, AgentRevoked, AgentUnknown, ArgumentsInvalid, Problem
 from dropoff.operations.acting import Acting, invalid, require_name
 
 OPERATOR: Final = AgentName("operator")  # the one that the first start makes
@@ -108,26 +108,15 @@ class Agents(Acting):
             if changed == known:  # said again: somebody may have died between the record and the gate
                 await self.store.gate(caller, known.agent, known.rev, known.standing, known.reason)
                 return known
-            if _governs(known) and not _governs(changed):
-                await self._require_another_admin(caller, known)
             return await self.store.put_principal(caller, changed)
 
         return await self._done(caller, "change agents", act)
-
-    async def _require_another_admin(self, caller: Caller, last: Principal) -> None:
-        """An installation that nobody governs could never be governed again."""
-        if not any(_governs(other) for other in await self.store.principals() if other.agent != last.agent):
-            raise NotAllowed(agent=caller.agent, doing=f"end the authority of '{last.agent}', the last admin")
 
 
 def _standing(known: Principal, standing: Standing, reason: str) -> dict[str, Any]:
     if known.standing == "revoked":
         raise AgentRevoked(agent=known.agent)
     return {"standing": standing, "reason": reason if standing != known.standing else known.reason}
-
-
-def _governs(principal: Principal) -> bool:
-    return principal.standing == "active" and any(grant.act == "admin" for grant in principal.grants)
 
 
 def _grants(texts: Iterable[str]) -> tuple[Grant, ...]:

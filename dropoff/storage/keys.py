@@ -44,6 +44,7 @@ KINDS: Final = {
     "ledger": Kind("ledger", "stream", "every step", "never, until an archive has it"),
     "agent": Kind("agent:<agent>", "hash", "put_principal", "never: its name stays taken"),
     "agents": Kind("agents", "set", "put_principal", "never"),
+    "admins": Kind("admins", "set", "put_principal", "never: the last one cannot go"),
     "changing": Kind("changing", "hash", "put_principal", "empty when every gate knows every record"),
     "bearers": Kind("bearers", "hash", "put_principal", "each with its agent's record"),
     "queues": Kind("queues", "hash", "put_queue", "each with its queue"),

@@ -165,19 +165,24 @@ class Mending(Handoffs, Reading):
 
     async def _mend_agents(self) -> int:
         names = {self.keys.parse(key)[1]["agent"] for key in await self._keys("agent:*")}
-        agents: Iterable[bytes] = await self._commit.ask("SMEMBERS", self.keys.of("agents"))
-        listed = {name.decode() for name in agents}
+        listed, admins = await self._members("agents"), await self._members("admins")
         if EVERYONE not in names:
             await everyone(cast(Store, self))  # by the gate's word: a freeze must outlive both
         bearers = facts_of(await self._commit.ask("HGETALL", self.keys.of("bearers")))
-        mended = sum([await self._mend_agent(AgentName(name), name in listed, bearers) for name in sorted(names)])
+        mended = sum([await self._mend_agent(AgentName(name), listed, admins, bearers) for name in sorted(names)])
         return mended + sum([await self._close(AgentName(name)) for name in sorted(listed - names)])
 
-    async def _mend_agent(self, agent: AgentName, listed: bool, bearers: dict[str, bytes]) -> int:
+    async def _members(self, kind: str) -> set[str]:
+        members: Iterable[bytes] = await self._commit.ask("SMEMBERS", self.keys.of(kind))
+        return {name.decode() for name in members}
+
+    async def _mend_agent(self, agent: AgentName, listed: set[str], admins: set[str], bearers: dict[str, bytes]) -> int:
         principal = await self.principal(agent, fresh=True)
         if principal is None:
             return 0
-        found = listed and all(bearers.get(hash) == agent.encode() for hash in principal.bearers)
+        governs = agent in admins
+        known = all(bearers.get(hash) == agent.encode() for hash in principal.bearers)
+        found = agent in listed and governs == principal.governs and known
         if not found:
             await self._put_again(self.put_principal(caller_upkeep(), principal))
         elif await self.standing(agent) != f"{principal.rev} {principal.standing}":

@@ -63,13 +63,16 @@ class Records(Steps):
                 **self._log_keys(),
                 "record": self.keys.of("agent", agent=principal.agent),
                 "agents": self.keys.of("agents"),
+                "admins": self.keys.of("admins"),
                 "bearers": self.keys.of("bearers"),
                 "changing": self.keys.of("changing"),
             },
+            partition_keys=self.keys.base,
             agent=principal.agent,
             expected=principal.rev,
             content=content,
             bearers_now=" ".join(principal.bearers),
+            governs="1" if principal.governs else "",
         )
         written = await self._written_already(principal) if reply.word == "stale" else None
         if written is None:

@@ -23,6 +23,7 @@ from dropoff.errors import (
     HandoffSettled,
     HandoffUnknown,
     LeaseLost,
+    NotAllowed,
     QueueDraining,
     QueueFull,
     QueueNotEmpty,
@@ -111,6 +112,8 @@ def refusal_of(facts: Facts, handoff_id: str) -> DropoffError:
             return Frozen(what=text("what"))
         case "revoked":
             return Unauthenticated()
+        case "last_admin":
+            return NotAllowed(agent=text("by"), doing=f"end the authority of '{text('agent')}', the last admin")
         case "queue_full":
             return QueueFull(queue=text("queue"), waiting_max=number(facts, "waiting_max"), of_next="of" in facts)
         case "queue_draining":

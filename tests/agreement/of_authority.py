@@ -32,12 +32,12 @@ class OfAuthority(Subjects):
     ) -> None:
         """An agent's standing; or a change over a record that is no longer current. Who is revoked stays revoked.
 
-        `ops` is never stopped for long, or nobody could do anything any more.
+        `ops` is the last admin, and is never stopped.
         """
         agent = agent or self._lease(0, True)[1].agent
         known = await self.model.principal(agent)
         assert known is not None
-        if known.standing == "revoked" or agent == "ops":
+        if known.standing == "revoked":
             standing = known.standing
         over = self.before[agent].rev if old_record else known.rev
         wanted = _new(known, standing=standing, reason=reason, rev=over)

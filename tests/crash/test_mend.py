@@ -56,7 +56,7 @@ HEARD: Final[Mapping[str, set[str]]] = {
     "schema": {"schema_unknown"},
 }
 # Kinds whose content a mend puts back as it was.
-AS_BEFORE: Final = {"held", "dead", "final", "expiries", "gate", "agents", "bearers", "schemas"}
+AS_BEFORE: Final = {"held", "dead", "final", "expiries", "gate", "agents", "admins", "bearers", "schemas"}
 READ: Final[Mapping[str, Callable[[Any, str], Any]]] = {
     "hash": lambda ask, key: ask.hgetall(key),
     "zset": lambda ask, key: ask.zrange(key, 0, -1, withscores=True),

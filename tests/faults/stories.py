@@ -209,7 +209,7 @@ async def release(t: Twins, chance: Random) -> Asking:
 
 @story("put_principal", whole=False)
 async def put_principal(t: Twins, chance: Random) -> Asking:
-    agent = await t.agent(Grant("drop"))
+    agent = await t.agent(Grant(chance.choice(["drop", "admin"])))
     bearers = (t.new("bearer-"),) if chance.random() < 0.5 else ()
     standing = chance.choice(["active", "frozen", "revoked"])
     changed = msgspec.structs.replace(

@@ -7,7 +7,7 @@ from dropoff.core.caller import EVERYONE, Caller, Principal, Revision
 from dropoff.core.handoff import AgentName, QueueName
 from dropoff.core.queue import Queue
 from dropoff.core.store import Mended, Stale, StoredSchema
-from dropoff.errors import QueueExists, QueueNotEmpty
+from dropoff.errors import NotAllowed, QueueExists, QueueNotEmpty
 from tests.model.leases import Leases
 from tests.model.memory import THE_CLOCK, changed
 
@@ -34,6 +34,9 @@ class Records(Leases):
             if now is None or changed(now, rev=principal.rev) != principal:
                 raise Stale
             return await self._open(by, now)
+        others = any(one.governs for one in self._principals.values() if one.agent != principal.agent)
+        if now and now.governs and not principal.governs and not others:
+            raise NotAllowed(agent=by.agent, doing=f"end the authority of '{now.agent}', the last admin")
         written = changed(principal, rev=self._risen(principal.rev))
         self._principals[principal.agent] = written
         self._changing[written.agent] = written.rev

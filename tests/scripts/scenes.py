@@ -12,6 +12,7 @@ import msgspec
 
 from dropoff.core import limits
 from dropoff.core.caller import Caller, Principal
+from dropoff.core.grant import Grant
 from dropoff.core.handoff import AgentName, HandoffId
 from dropoff.core.queue import Queue
 from dropoff.core.store import PickedUp
@@ -256,6 +257,13 @@ async def put_a_principal_with_other_bearers(w: World) -> Act:
     put = await w.store.put_principal(OPS, NEW)
     w.clock.advance(1)
     return lambda: w.only_the_record(msgspec.structs.replace(put, bearers=("hash-2",)))
+
+
+@scene("put_principal", "put_principal")
+async def put_a_principal_that_is_an_admin_no_more(w: World) -> Act:
+    put = await w.store.put_principal(OPS, msgspec.structs.replace(NEW, grants=(Grant("admin"),)))
+    w.clock.advance(1)
+    return lambda: w.only_the_record(msgspec.structs.replace(put, standing="frozen"))
 
 
 @scene("gate", "gate")

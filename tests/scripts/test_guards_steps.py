@@ -37,6 +37,7 @@ from tests.world import (
     UPKEEP,
     Clock,
     a_queue,
+    an_admin,
     change,
     complete,
     drop_off,
@@ -100,6 +101,7 @@ async def test_who_was_decided_upon_by_an_old_record_is_stopped(store: RedisStor
 async def test_a_frozen_caller_is_stopped(store: RedisStore, look: Look, verb: str):
     picked = await holding(store)
     id, _ = await held(store)
+    await an_admin(store, "deputy")
     frozen = await change(store, OPS, "frozen")
 
     await nothing_done(look, Frozen, ASKED_FOR[verb](store, frozen, picked, id))

@@ -13,10 +13,10 @@ from dropoff.core.deciding import everyone
 from dropoff.core.grant import Grant
 from dropoff.core.handoff import AgentName
 from dropoff.core.store import Stale
-from dropoff.errors import Unauthenticated
+from dropoff.errors import NotAllowed, Unauthenticated
 from dropoff.storage import mending
 from dropoff.storage.store import RedisStore
-from tests.look import Look, check_indexes
+from tests.look import Look, check_authority, check_indexes
 from tests.world import (
     ANN,
     BOB,
@@ -25,6 +25,7 @@ from tests.world import (
     QUEUE,
     UPKEEP,
     Clock,
+    an_admin,
     change,
     drop_off,
     extend,
@@ -146,6 +147,32 @@ async def test_an_agent_whose_record_is_lost_is_nobody_until_an_operator_makes_i
     clock.advance(1)
     made = await store.put_principal(OPS, Principal(agent=AgentName("bob"), grants=(Grant("pick"),)))
     assert await store.standing(BOB.agent) == f"{made.rev} active"
+
+
+async def test_a_lost_set_of_admins_lets_none_go_until_it_is_mended(store: RedisStore, look: Look):
+    """Who else governs is not known then, so nobody may end it."""
+    deputy = await an_admin(store, "deputy")
+    await look.client.delete(look.keys.of("admins"))
+    async with look.nothing_changes():
+        with pytest.raises(NotAllowed, match="the last admin"):
+            await change(store, OPS, "revoked")
+
+    await store.mend()
+
+    assert await look.client.smembers(look.keys.of("admins")) == {OPS.agent, deputy.agent}
+    check_authority(await look.everything())
+    await change(store, OPS, "revoked")
+
+
+async def test_who_stands_among_the_admins_and_governs_nothing_is_taken_out(store: RedisStore, look: Look):
+    """And until then it counts as nobody: the records say who governs."""
+    await look.client.sadd(look.keys.of("admins"), BOB.agent)
+    with pytest.raises(NotAllowed, match="the last admin"):
+        await change(store, OPS, "frozen")
+
+    await store.mend()
+
+    check_authority(await look.everything())
 
 
 @pytest.mark.parametrize("standing", ["active", "frozen"])
