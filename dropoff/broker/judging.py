@@ -1,0 +1,58 @@
+"""What callers bring, in its one encoding, if it is within bounds and what the contract says."""
+
+from functools import partial
+from typing import Any, Final
+
+from dropoff.contracts.gate import Gates
+from dropoff.contracts.schema import Schema
+from dropoff.core import payload
+from dropoff.core.queue import Queue
+from dropoff.core.store import Store
+from dropoff.errors import ArgumentsInvalid, PayloadInvalid, ResultInvalid, SchemaUnknown
+
+SCHEMAS_KEPT: Final = 1_000
+
+
+class Contracts:
+    """Holds payloads against the schemas that their queues are pinned to, and remembers these."""
+
+    def __init__(self, store: Store, gates: Gates) -> None:
+        self._store = store
+        self._gates = gates
+        self._schemas: dict[str, Schema] = {}
+
+    async def judged(
+        self, queue: Queue, brought: object, refusal: payload.Refusal | None = None, root: str = "payload"
+    ) -> bytes:
+        """The payload in its one encoding, if it is within bounds and fits the queue's schema."""
+        refusal = refusal or partial(PayloadInvalid, schema=queue.schema)
+        payload.bound(brought, refusal=refusal, root=root, queue=queue.name, bytes_max=queue.payload_bytes_max)
+        self._gates.require(await self.schema(queue), brought, refusal=refusal, root=root)
+        return payload.canonical(brought)
+
+    async def schema(self, queue: Queue) -> Schema:
+        """The schema that the queue is pinned to; by its hash, so what is remembered is never old."""
+        known = self._schemas.get(queue.schema_hash)
+        if known is None:
+            stored = await self._store.schema(queue.schema_hash)
+            if stored is None:  # its key was lost; the same content pushed again puts it back
+                raise SchemaUnknown(schema=queue.schema, known=tuple(await self._store.schemas()))
+            name, version = queue.schema.split("@")
+            known = Schema(name=name, version=int(version), hash=stored.hash, content=stored.content)
+            if len(self._schemas) >= SCHEMAS_KEPT:
+                self._schemas.clear()
+            self._schemas[queue.schema_hash] = known
+        return known
+
+
+def result(brought: dict[str, Any]) -> bytes:
+    """The result in its one encoding; no contract says what it must be."""
+    payload.bound(brought, refusal=ResultInvalid, root="result", what="Result")
+    return payload.canonical(brought)
+
+
+def checkpoint(verb: str, brought: dict[str, Any]) -> bytes:
+    """The checkpoint in its one encoding; empty when there is none."""
+    refusal = partial(ArgumentsInvalid, verb=verb)
+    payload.bound(brought, refusal=refusal, root="checkpoint", what="Checkpoint")
+    return payload.canonical(brought) if brought else b""

@@ -1,0 +1,127 @@
+"""Who picks up: what there is for it now or soon, and what becomes of that if nobody is there to hear it."""
+
+import asyncio
+from collections.abc import Awaitable, Coroutine, Iterable
+from contextlib import suppress
+from typing import Any
+
+import msgspec
+
+from dropoff.broker.asking import Asking, repeatable
+from dropoff.core import policy
+from dropoff.core.caller import Caller
+from dropoff.core.handoff import QueueName, content_of
+from dropoff.core.requests import PickUp
+from dropoff.core.store import Paused, PickedUp
+from dropoff.errors import BrokerUnavailable, DropoffError
+
+
+class NothingToPickUp(msgspec.Struct, frozen=True, kw_only=True):
+    """No work now; `paused` where that is an operator's word and not for want of work."""
+
+    paused: bool = False
+
+
+Found = tuple[PickedUp, ...] | NothingToPickUp
+
+
+class Picking(Asking):
+    """The verb of who wants work."""
+
+    async def pick_up(self, caller: Caller, request: PickUp, key: str = "") -> PickedUp | NothingToPickUp:
+        """Lease the oldest waiting handoff to the caller, if there is one now or within the time it waits.
+
+        Called again with the same key while the lease goes on: the same lease. Cancelled, it leaves nobody a lease.
+        """
+        found = await self.pick_up_several(caller, request, 1, key)
+        return found if isinstance(found, NothingToPickUp) else found[0]
+
+    async def pick_up_several(self, caller: Caller, request: PickUp, at_most: int, key: str = "") -> Found:
+        """As `pick_up` does; as soon as there is one, with what else is there, up to `at_most`."""
+        with repeatable(key):
+            return await self._picked_up(caller, request, at_most, key or self._unique(16).hex())
+
+    async def take_back(self, taken: Iterable[PickedUp]) -> None:
+        """Their picker left before it had the answer: the work goes to the next, and that counts as nothing.
+
+        But not what an earlier call of the same key had brought already.
+        """
+        for picked in taken:
+            if not picked.repeated:
+                with suppress(DropoffError):  # nobody is left to be told; at worst the lease runs out
+                    await self.store.recall(picked.lease, "the client left before it had the answer", unheard=True)
+
+    # ---- waiting, and a client that leaves --------------------------------------------------------------------------
+
+    async def _picked_up(self, caller: Caller, request: PickUp, at_most: int, key: str) -> Found:
+        names = await self._decided(caller, lambda caller: self._pickable(caller, request.queue))
+        loop = asyncio.get_running_loop()
+        ends = loop.time() + request.wait_seconds
+        async with self.store.waiting_for_work(names) as place:  # before the first look, or a drop could slip between
+            while True:
+                found = await self._tried(self._first_few(caller, request.queue, at_most, key))
+                left = ends - loop.time()
+                if not isinstance(found, NothingToPickUp) or left <= 0 or not await place.news(left):
+                    return found
+
+    async def _tried(self, taking: Coroutine[Any, Any, Found]) -> Found:
+        """One try, seen to its end: of a step that is under way nobody can say that it will not bring a lease."""
+        trying = asyncio.ensure_future(taking)
+        try:
+            return await asyncio.shield(trying)
+        except asyncio.CancelledError:
+            giving_back = asyncio.ensure_future(self._given_back(trying))
+            while not giving_back.done():
+                with suppress(asyncio.CancelledError):  # said once more, it changes nothing
+                    await asyncio.shield(giving_back)
+            raise
+
+    async def _given_back(self, trying: Awaitable[Found]) -> None:
+        with suppress(DropoffError):  # nobody is left to be told
+            found = await trying
+            await self.take_back(() if isinstance(found, NothingToPickUp) else found)
+
+    # ---- one look ---------------------------------------------------------------------------------------------------
+
+    async def _pickable(self, caller: Caller, name: str) -> tuple[QueueName, ...]:
+        if name:
+            return ((await self._queue(caller, "pick", "pick_up", name)).name,)
+        names = policy.allowed(caller, "pick", await self.store.queues())
+        return names or (policy.only_one(caller, "pick", "pick_up", ()),)
+
+    async def _first_few(self, caller: Caller, name: str, at_most: int, key: str) -> Found:
+        """The first decides whether there is anything; a refusal of a later one takes nothing of what is had.
+
+        But what may have been leased, and nobody knows, is said: under the same key all of them come back.
+        """
+        first = await self._decided(caller, lambda caller: self._first(caller, name, key))
+        if isinstance(first, NothingToPickUp):
+            return first
+
+        async def another(number: int) -> PickedUp | NothingToPickUp:
+            try:
+                return await self._decided(caller, lambda caller: self._first(caller, name, f"{key}\n{number}"))
+            except DropoffError as error:
+                if isinstance(error, BrokerUnavailable) and error.stored == "unknown":
+                    raise
+                return NothingToPickUp()
+
+        more = await asyncio.gather(*(another(number) for number in range(1, at_most)))
+        return (first, *(picked for picked in more if isinstance(picked, PickedUp)))
+
+    async def _first(self, caller: Caller, name: str, key: str) -> PickedUp | NothingToPickUp:
+        """From the named queue, or from the first of the caller's that has work; where to begin is left to chance."""
+        names = await self._pickable(caller, name)
+        begin = self._unique(1)[0] % len(names)
+        queues = await self.store.queues()
+        request = content_of(name, key)  # the same call, whichever of its queues it comes to first
+        paused = 0
+        for queue in (*names[begin:], *names[:begin]):
+            try:
+                picked = await self.store.pick_up(caller, queues[queue], request)
+            except Paused:
+                paused += 1
+                continue
+            if picked:
+                return picked
+        return NothingToPickUp(paused=paused == len(names))

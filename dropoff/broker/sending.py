@@ -1,0 +1,94 @@
+"""What senders ask: drop off, look, withdraw; and what is put back for them."""
+
+import asyncio
+from functools import partial
+
+import msgspec
+
+from dropoff.broker.asking import Asking, new_handoff, repeatable
+from dropoff.core import policy
+from dropoff.core.caller import EVERYONE, Caller
+from dropoff.core.handoff import UNIQUE_BYTES, Handoff, HandoffId, derived_id, new_id, queue_of
+from dropoff.core.lifecycle import FINAL
+from dropoff.core.requests import Check, DropOff, Withdraw
+from dropoff.core.store import DroppedOff, Withdrawn
+from dropoff.errors import HandoffMoved, HandoffUnknown, PayloadInvalid, QueueUnknown
+
+
+class Sending(Asking):
+    """The verbs of senders."""
+
+    async def drop_off(self, caller: Caller, request: DropOff, key: str = "") -> DroppedOff:
+        """Put one handoff into a queue, once, in the caller's name.
+
+        On return it is stored as durably as the receipt says. Called again with the same key: the same answer.
+        """
+        unique, salt = self._unique(UNIQUE_BYTES), self._unique(16).hex()
+
+        async def decide(caller: Caller) -> DroppedOff:
+            queue = await self._queue(caller, "drop", "drop_off", request.queue)
+            content = await self._contracts.judged(queue, request.payload)
+            id = derived_id(caller.agent, queue.name, key) if key else new_id(queue.name, unique)
+            handoff = new_handoff(id, queue, content, salt, request.note, delay_ms=request.delay_seconds * 1_000)
+            return await self.store.drop_off(caller, queue, handoff)
+
+        with repeatable(key):
+            return await self._decided(caller, decide)
+
+    async def check(self, caller: Caller, request: Check) -> Handoff:
+        """The handoff as it is, or as soon as it has its outcome, or as it is when the time is up."""
+        queue = queue_of(request.handoff_id)
+        if queue is None:
+            raise HandoffUnknown(handoff_id=request.handoff_id)
+        handoff_id = HandoffId(request.handoff_id)
+
+        async def read(caller: Caller) -> Handoff:
+            return await self.store.check(caller, handoff_id, may_inspect=policy.may(caller, "inspect", queue))
+
+        loop = asyncio.get_running_loop()
+        ends = loop.time() + request.wait_seconds
+        async with self.store.waiting_for_outcome(handoff_id) as place:
+            waits = True
+            while True:
+                handoff = await self._decided(caller, read)
+                left = ends - loop.time()
+                if handoff.state in FINAL or left <= 0 or not waits:
+                    return handoff
+                waits = await place.news(left)  # False also when the broker ends all waits: then a last look
+
+    async def withdraw(self, caller: Caller, request: Withdraw) -> Withdrawn:
+        """Take a handoff back; while somebody holds it, ask the holder."""
+        queue = queue_of(request.handoff_id)
+        if queue is None:
+            raise HandoffUnknown(handoff_id=request.handoff_id)
+        handoff_id = HandoffId(request.handoff_id)
+        return await self._decided(
+            caller,
+            lambda caller: self.store.withdraw(
+                caller, handoff_id, reason=request.reason, may_operate=policy.may(caller, "operate", queue)
+            ),
+        )
+
+    async def resubmit(self, caller: Caller, handoff_id: str) -> DroppedOff:
+        """Put what has ended back as a new handoff that names the old. Said again: the same new one."""
+        name = queue_of(handoff_id)
+        if name is None:
+            raise HandoffUnknown(handoff_id=handoff_id)
+        old_id, salt = HandoffId(handoff_id), self._unique(16).hex()
+
+        async def decide(caller: Caller) -> DroppedOff:
+            queue = await self._queue(caller, "operate", "resubmit", name)
+            old = await self.store.check(caller, old_id, may_inspect=True)
+            if old.state not in FINAL:
+                raise HandoffMoved(handoff_id=old_id, state=old.state, was="over")
+            again = f"drop off a corrected one: dropoff drop {queue.name} JSON"
+            refusal = partial(PayloadInvalid, schema=queue.schema, again=again)
+            content = await self._contracts.judged(queue, msgspec.json.decode(old.payload), refusal)
+            id = derived_id(EVERYONE, queue.name, f"resubmit\n{old_id}")  # whoever says it: once
+            handoff = new_handoff(id, queue, content, salt, old.note, resubmit_of=old_id)
+            return await self.store.drop_off(caller, queue, handoff)
+
+        try:
+            return await self._decided(caller, decide)
+        except QueueUnknown:  # without a grant on its queue it does not exist for the caller
+            raise HandoffUnknown(handoff_id=handoff_id) from None
