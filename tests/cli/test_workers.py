@@ -16,8 +16,9 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from dropoff import wiring, workers
+from dropoff import workers
 from dropoff.errors import StoreRefused
+from dropoff.process.server import FINISH_S
 from dropoff.settings import Settings
 from dropoff.wiring import Started
 from tests.cli.brokers import Up, run
@@ -40,7 +41,7 @@ from tests.crash.test_recovery import Agent, _client
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="processes are looked up in /proc")
 
 COUNT = 3
-GONE_S = float(wiring.FINISH_S)  # who is given up takes longer
+GONE_S = float(FINISH_S)  # who is given up takes longer
 
 Ups = Callable[..., Up]
 
