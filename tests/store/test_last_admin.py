@@ -13,7 +13,7 @@ from dropoff.core.caller import Caller, Principal, caller_of
 from dropoff.core.credential import hash_of, id_of
 from dropoff.core.grant import Grant
 from dropoff.core.handoff import AgentName
-from dropoff.errors import AgentRevoked, ChangingNow, Frozen, NotAllowed, Unauthenticated
+from dropoff.errors import AgentRevoked, BrokerUnavailable, ChangingNow, Frozen, NotAllowed, Unauthenticated
 from dropoff.operations import Operations
 from dropoff.storage.keys import Keys
 from dropoff.storage.store import RedisStore
@@ -153,5 +153,5 @@ async def _made(operations: Operations, by: Caller, names: list[str]) -> list[Ca
 
 async def _ended(operations: Operations, how: str, by: Caller, name: AgentName) -> None:
     """Or refused: it is the last one, or who says so was ended a moment before."""
-    with suppress(NotAllowed, Frozen, Unauthenticated, AgentRevoked, ChangingNow):
+    with suppress(NotAllowed, Frozen, Unauthenticated, AgentRevoked, ChangingNow, BrokerUnavailable):
         await ENDINGS[how](operations, by, name)
