@@ -1,13 +1,18 @@
 """What was cut in the middle, and is said again: it must be true the second time."""
 
+import secrets
+from collections.abc import AsyncIterator
+from typing import Any
+
 import pytest
 
 from dropoff.broker import Broker, NothingToPickUp
 from dropoff.contracts.gate import Gates
+from dropoff.core import limits
 from dropoff.core.caller import caller_of
 from dropoff.core.credential import hash_of, id_of
-from dropoff.core.handoff import AgentName
-from dropoff.core.requests import Check, Complete, DropOff, Extend, PickUp
+from dropoff.core.handoff import AgentName, QueueName
+from dropoff.core.requests import Check, Complete, DropOff, Extend, Next, PickUp
 from dropoff.core.store import PickedUp
 from dropoff.errors import (
     AgentRevoked,
@@ -15,41 +20,75 @@ from dropoff.errors import (
     LeaseLost,
     LeaseUnknown,
     NotAllowed,
+    PayloadTooLarge,
     ResultInvalid,
     Unauthenticated,
 )
 from dropoff.identity.callers import Callers
 from dropoff.operations import NewQueue, Operations
+from dropoff.storage.scripts import script
 from dropoff.storage.store import RedisStore
 from dropoff.upkeep.rounds import go_round
+from tests.faults.twins import out_of_reach
 from tests.fundamentals.conftest import House
 from tests.look import Look
+from tests.proxy import Moment, Proxy, Rule
 from tests.servers import Server, source_of
 from tests.world import live
 
 BRIEF = DropOff(queue="research", payload={"topic": "heat pumps", "audience": "exec"})
 NOW = PickUp(queue="research", wait_seconds=0)
+QUEUE = QueueName("research")
 
 
-async def test_a_revocation_said_again_is_in_force(house: House, server: Server, monkeypatch: pytest.MonkeyPatch):
+class Line:
+    """Another broker on the same store, and the line between them, which a test may cut."""
+
+    def __init__(self, proxy: Proxy, store: RedisStore) -> None:
+        self.store = store
+        self.broker = Broker(store, Gates(), secrets.token_bytes)
+        self.operations = Operations(store, secrets.token_bytes)
+        self._proxy = proxy
+
+    def lose(self, moment: Moment, step: str, *, skip: int = 0) -> Rule:
+        """The connection breaks at this step, and once more when it is asked again: nobody can say whether it ran."""
+        return self._proxy.cut(moment, script(step).sha, times=2, skip=skip)
+
+    def away_after(self, step: str) -> None:
+        """The first of these steps is answered; then the store is away, and the broker knows it before the second."""
+        real, calls = getattr(self.store, step), iter([False, True])
+
+        async def ask(*arguments: Any) -> Any:
+            if next(calls, False):
+                await out_of_reach(self.store, self._proxy)
+            return await real(*arguments)
+
+        setattr(self.store, step, ask)
+
+
+@pytest.fixture
+async def line(house: House, server: Server) -> AsyncIterator[Line]:
+    proxy = Proxy(server)
+    store = RedisStore(await proxy.start(), house.store.keys, house.clock)
+    await store.start()
+    yield Line(proxy, store)
+    await store.close()
+    await proxy.close()
+
+
+async def test_a_revocation_said_again_is_in_force(house: House, line: Line):
     """The record was written, the gate was not: the second call ends it, also for a broker with the old record."""
-    other = RedisStore(source_of(server), house.store.keys, house.clock)
-    await other.start()
-    elsewhere = Broker(other, Gates(), lambda count: b"7" * count)
-    await elsewhere.drop_off(house.scout, BRIEF)
+    await house.broker.drop_off(house.scout, BRIEF)
+    cut = line.lose("before", "gate")
+    with pytest.raises(BrokerUnavailable):
+        await line.operations.revoke(house.operator, "scout")
+    assert cut.left == 0
+    assert (await house.store.standing(house.scout.agent)).endswith(" active")
 
-    async def cut(*arguments: object) -> bool:
-        raise BrokerUnavailable(stored="unknown")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(house.store, "gate", cut)
-        with pytest.raises(BrokerUnavailable):
-            await house.operations.revoke(house.operator, "scout")
-    await house.operations.revoke(house.operator, "scout")
+    await line.operations.revoke(house.operator, "scout")
 
     with pytest.raises(Unauthenticated):
-        await elsewhere.drop_off(house.scout, BRIEF)
-    await other.close()
+        await house.broker.drop_off(house.scout, BRIEF)
 
 
 async def test_a_credential_made_elsewhere_is_known_where_the_record_was_remembered(house: House, server: Server):
@@ -145,6 +184,29 @@ async def test_a_bad_result_is_refused_by_the_lease_that_it_came_with(house: Hou
         await house.broker.complete(house.writer, bad)
 
 
+@pytest.mark.parametrize("what", ["result", "next"])
+async def test_a_result_that_is_too_large_is_refused_by_its_lease_too(house: House, what: str):
+    """And so is what comes next, by the limit of its own queue; the holder hears how long it may make it smaller."""
+    small = NewQueue(name="edits", schema="brief", max_bytes=60)
+    await house.operations.add_queue(house.operator, small)
+    await house.operations.grant(house.operator, "writer", ["drop:edits"])
+    await house.broker.drop_off(house.scout, BRIEF)
+    picked = await house.takes(house.writer)
+    assert picked is not None
+    large = {"topic": "heat pumps " * 10, "audience": "exec"}
+    asked = {
+        "result": Complete(lease_id=picked.lease.id, result={"text": "x" * limits.PAYLOAD_BYTES_MAX}),
+        "next": Complete(lease_id=picked.lease.id, next=Next(queue="edits", payload=large)),
+    }
+    with pytest.raises(PayloadTooLarge) as refusal:
+        await house.broker.complete(house.writer, asked[what])
+    assert refusal.value.lease_ends_ms == picked.handoff.lease_ends_ms
+    assert "The lease is still yours until " in str(refusal.value)
+
+    with pytest.raises(LeaseUnknown):
+        await house.broker.complete(house.rival, asked["result"])
+
+
 async def test_extending_without_a_word_keeps_what_was_said(house: House):
     """A worker that extends in the background must not wipe the progress that its agent told."""
     sent = await house.broker.drop_off(house.scout, BRIEF)
@@ -155,17 +217,48 @@ async def test_extending_without_a_word_keeps_what_was_said(house: House):
     assert (await house.broker.check(house.scout, Check(handoff_id=sent.receipt.handoff_id))).progress == "half"
 
 
-async def test_who_brought_no_key_is_not_told_that_repeating_is_safe(house: House, monkeypatch: pytest.MonkeyPatch):
-    """Without one the repeated call is another call, and may drop off the same work twice."""
+@pytest.mark.parametrize(("key", "says", "there"), [("", "may do it twice", 2), ("k", "will not happen twice", 1)])
+async def test_who_brought_no_key_is_not_told_that_repeating_is_safe(
+    house: House, line: Line, key: str, says: str, there: int
+):
+    """Without one the repeated call is another call, and drops off the same work twice."""
+    line.lose("after", "drop_off")
+    with pytest.raises(BrokerUnavailable, match=says):
+        await line.broker.drop_off(house.scout, BRIEF, key=key)
 
-    async def lost(*arguments: object) -> object:
-        raise BrokerUnavailable(stored="unknown")
+    await line.broker.drop_off(house.scout, BRIEF, key=key)
+    assert (await house.store.figures([QUEUE]))[QUEUE].waiting == there
 
-    monkeypatch.setattr(house.store, "drop_off", lost)
-    with pytest.raises(BrokerUnavailable, match="may do it twice"):
+
+async def test_a_batch_of_which_one_is_lost_is_not_said_to_be_all_there_is(house: House, line: Line):
+    """The first is had, of a later one nobody knows: under the same key all of them come back."""
+    for _ in range(3):
         await house.broker.drop_off(house.scout, BRIEF)
-    with pytest.raises(BrokerUnavailable, match="will not happen twice"):
-        await house.broker.drop_off(house.scout, BRIEF, key="k")
+    cut = line.lose("after", "pick_up", skip=1)
+    with pytest.raises(BrokerUnavailable) as refusal:
+        await line.broker.pick_up_several(house.writer, NOW, 3, key="k")
+    assert cut.left == 0
+    assert refusal.value.stored == "unknown"
+    held = {lease.id for lease in await house.store.leases_of(house.writer.agent)}
+    assert len(held) == 3
+
+    again = await line.broker.pick_up_several(house.writer, NOW, 3, key="k")
+
+    assert not isinstance(again, NothingToPickUp)
+    assert {picked.lease.id for picked in again} == held
+
+
+async def test_a_batch_whose_later_one_is_refused_is_what_was_had(house: House, line: Line):
+    """The store is away right after the first: the other was never asked for, and that is certain."""
+    for _ in range(2):
+        await house.broker.drop_off(house.scout, BRIEF)
+    line.away_after("pick_up")
+
+    had = await line.broker.pick_up_several(house.writer, NOW, 2, key="k")
+
+    assert not isinstance(had, NothingToPickUp)
+    assert len(had) == 1
+    assert [lease.id for lease in await house.store.leases_of(house.writer.agent)] == [had[0].lease.id]
 
 
 async def test_a_new_grant_lets_pick_up_pass_where_the_old_record_is_remembered(house: House, server: Server):
