@@ -4,7 +4,7 @@ Between two steps another broker does something, really: the operator loses its 
 fills. Whatever a refusal then says of its own step, of the whole act it would be false that nothing was stored.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Any
 
 import msgspec
@@ -60,7 +60,7 @@ async def elsewhere(house: House, server: Server) -> AsyncIterator[Elsewhere]:
 
 
 @pytest.fixture
-def before(house: House, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+def before(house: House, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
     """Something happens right before the operator's step of that name is asked for, for the n-th time."""
     real, due = house.store._run, dict[tuple[str, int], Act]()
     asked: list[str] = []
@@ -76,7 +76,8 @@ def before(house: House, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]
         due[step, time] = act
 
     monkeypatch.setattr(house.store, "_run", run)
-    return arrange
+    yield arrange
+    assert not due, "it never came to these steps"
 
 
 # ---- the operator loses its authority in between ----------------------------------------------------------------
@@ -177,7 +178,7 @@ async def test_a_queue_that_is_closed_is_not_denied_when_another_has_removed_it_
 
     assert refusal.value.stored == "unknown"
     steps = [(entry.step, entry.actor) for entry in await elsewhere.store.entries(at_most=1_000) if entry.queue]
-    assert steps[-3:] == [("put_queue", "operator"), ("put_queue", "deputy"), ("drop_queue", "deputy")]
+    assert steps[-3:] == [("put_queue", "operator"), ("put_queue", "deputy"), ("remove_queue", "deputy")]
 
 
 # ---- the disk fills in between -----------------------------------------------------------------------------------
@@ -218,7 +219,7 @@ async def test_a_queue_that_work_came_into_is_left_as_it_was(
 
     match when:
         case "after it was opened again":
-            before("drop_queue", comes_into_an_opened_one)
+            before("remove_queue", comes_into_an_opened_one)
         case "and the operator changes":
             before("put_queue", comes)
             before("put_queue", elsewhere.grant, time=2)
