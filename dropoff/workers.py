@@ -38,11 +38,11 @@ from typing import Any, Final
 import msgspec
 
 from dropoff import wiring
+from dropoff.core.backoff import OF_USE_S, Backoff
 from dropoff.errors import DropoffError, StoreRefused
 from dropoff.process.listening import handed_down, listening, one_each
 from dropoff.process.server import FINISH_S, LOG_FORMAT, STOPPING, run
 from dropoff.settings import Settings
-from dropoff.storage.restarts import OF_USE_S, Backoff
 from dropoff.wiring import Started
 
 log = logging.getLogger("dropoff.workers")

@@ -228,8 +228,8 @@ def _queue_problems(where: str, table: dict[str, Any]) -> Iterator[str]:
     for key, (value, least, most) in ranges.items():
         if value is not None and not least <= value <= most:
             yield f"{where}.{key}: {value} is not between {least} and {most}"
-    if len(table.get("purpose", "")) > limits.NOTE_CHARS_MAX:
-        yield f"{where}.purpose: longer than {limits.NOTE_CHARS_MAX} characters"
+    if len(table.get("purpose", "")) > limits.PURPOSE_CHARS_MAX:
+        yield f"{where}.purpose: longer than {limits.PURPOSE_CHARS_MAX} characters"
 
 
 # ---- what is read -----------------------------------------------------------------------------------------------

@@ -1,8 +1,10 @@
 """Who is calling, and as what: the principal's record, and the caller made from it for one request.
 
-There is one kind of principal, agents and operators alike: credentials, grants, a state. A `Caller` is made by
-`identity/` alone and says what was proved: which principal, by which credential, at which revision of its record. The
-revision rides into every step, where the gate compares it: a decision made from an older record is never carried out.
+There is one kind of principal, agents and operators alike: credentials, grants, a state. A `Caller` is made here alone,
+in three ways. `caller_of` is for `identity/`, and says what was proved: which principal, by which credential, at which
+revision of its record. `caller_upkeep` is for what the clock starts, and `caller_shown` for a look at what a principal
+is shown. The revision rides into every step, where the gate compares it: a decision made from an older record is never
+carried out.
 """
 
 from typing import Final, Literal, NewType
@@ -32,7 +34,6 @@ class Principal(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     grants: tuple[Grant, ...] = ()
     bearers: tuple[str, ...] = ()  # SHA-256 of each long bearer; the bearer itself is never kept
     reason: str = ""  # why it was revoked or frozen
-    created_ms: int = 0
 
     @property
     def governs(self) -> bool:
@@ -41,18 +42,23 @@ class Principal(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
 
 class Caller(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The principal that made *this* call, proven."""
+    """The principal that made *this* call."""
 
     agent: AgentName
     rev: Revision
     grants: tuple[Grant, ...] = ()
-    credential: str = ""  # which credential proved it: an id that is safe to write down
+    credential: str = ""  # which credential proved it: an id that is safe to write down; "" where nobody calls
     trace: str = ""
 
 
 def caller_upkeep() -> Caller:
     """The caller of what the clock starts. It has no grants: upkeep asks nobody, and nobody can ask as upkeep."""
     return Caller(agent=UPKEEP, rev=Revision("0"))
+
+
+def caller_shown(principal: Principal) -> Caller:
+    """What this principal would be as a caller. Nobody has proved it: for reading what it is shown, and for no verb."""
+    return Caller(agent=principal.agent, rev=principal.rev, grants=principal.grants)
 
 
 def caller_of(principal: Principal | None, bearer_hash_id: str, trace: str = "") -> Caller:

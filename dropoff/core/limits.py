@@ -8,6 +8,7 @@ PAYLOAD_VALUES_MAX: Final = 50_000  # bounds a validator's work, whatever the sc
 INTEGER_MAX: Final = 2**53 - 1  # above it, JSON readers in other languages disagree
 
 NOTE_CHARS_MAX: Final = 500
+PURPOSE_CHARS_MAX: Final = 500  # of a queue: read by every model that is shown the queue
 REASON_CHARS_MAX: Final = 500
 PROGRESS_CHARS_MAX: Final = 200
 REQUEST_KEY_CHARS_MAX: Final = 200

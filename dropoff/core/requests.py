@@ -12,7 +12,8 @@ from msgspec import Meta
 
 from dropoff.core import limits
 
-Text = Annotated[str, Meta(max_length=limits.REASON_CHARS_MAX)]
+Note = Annotated[str, Meta(max_length=limits.NOTE_CHARS_MAX)]
+Reason = Annotated[str, Meta(max_length=limits.REASON_CHARS_MAX)]
 Wait = Annotated[int, Meta(ge=0, le=limits.WAIT_S_MAX)]
 Delay = Annotated[int, Meta(ge=0, le=limits.DELAY_MS_MAX // 1000)]
 Outcome = Literal["try_again", "not_for_me", "impossible"]
@@ -20,7 +21,7 @@ Outcome = Literal["try_again", "not_for_me", "impossible"]
 
 class DropOff(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     queue: Annotated[str, Meta(description="Where it goes; may be left out if you have one only.")] = ""
-    note: Annotated[Text, Meta(description="A word to the receiver.")] = ""
+    note: Annotated[Note, Meta(description="A word to the receiver.")] = ""
     delay_seconds: Annotated[Delay, Meta(description="Nobody gets it before this time has passed.")] = 0
     payload: Annotated[dict[str, Any], Meta(description="The work itself: an object that fits the queue's schema.")]
 
@@ -34,7 +35,7 @@ class Next(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     """What is dropped off in the same step that completes."""
 
     queue: Annotated[str, Meta(description="Where it goes.")] = ""
-    note: Annotated[Text, Meta(description="A word to the receiver.")] = ""
+    note: Annotated[Note, Meta(description="A word to the receiver.")] = ""
     payload: Annotated[dict[str, Any], Meta(description="The work itself; describe_queues shows what must fit.")]
 
 
@@ -53,7 +54,7 @@ class HandBack(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             "impossible: nobody can; this is final."
         ),
     ]
-    reason: Annotated[Text, Meta(description="Why; the next holder or the sender reads it.")] = ""
+    reason: Annotated[Reason, Meta(description="Why; the next holder or the sender reads it.")] = ""
     delay_seconds: Annotated[Delay | None, Meta(description="Only for try_again: not before this time.")] = None
     checkpoint: Annotated[dict[str, Any], Meta(description="What you have so far, for the next holder.")] = {}
 
@@ -73,7 +74,7 @@ class Check(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 class Withdraw(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     handoff_id: Annotated[str, Meta(description="From drop_off.")]
-    reason: Annotated[Text, Meta(description="Why you take it back.")] = ""
+    reason: Annotated[Reason, Meta(description="Why you take it back.")] = ""
 
 
 class Describe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

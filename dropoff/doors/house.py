@@ -41,7 +41,7 @@ class House:
     operations: Operations
     doctor: Doctor
     callers: Callers
-    store: Store  # for /readyz only: whether it answers
+    store: Store  # whether it answers, for /readyz; and whose tool lists the doctor measures
     version: str
     allowed_hosts: tuple[str, ...]  # "127.0.0.1:*", "broker:8787": the names this broker answers to
     allowed_origins: tuple[str, ...] = ()  # other sites whose pages may call it

@@ -5,7 +5,7 @@ from typing import Final
 import mcp_types as types
 import msgspec
 
-from dropoff.core.caller import Caller, Principal
+from dropoff.core.caller import Principal, caller_shown
 from dropoff.core.requests import Describe
 from dropoff.doctor import Finding, tool_list
 from dropoff.doors.house import House
@@ -30,7 +30,7 @@ async def findings(house: House) -> list[Finding]:
 
 
 async def _tools(house: House, principal: Principal) -> list[types.Tool]:
-    caller = Caller(agent=principal.agent, rev=principal.rev, grants=principal.grants)
+    caller = caller_shown(principal)
     return tools_for(caller, await house.broker.describe(caller, Describe()))
 
 

@@ -189,7 +189,7 @@ def _require_limits(new: NewQueue, verb: str) -> None:
         for name, (least, most) in ranges.items()
         if not least <= getattr(new, name) <= most
     ]
-    if len(new.purpose) > limits.NOTE_CHARS_MAX:
-        problems.append(Problem(path="purpose", problem=f"too long (more than {limits.NOTE_CHARS_MAX} characters)"))
+    if len(new.purpose) > limits.PURPOSE_CHARS_MAX:
+        problems.append(Problem(path="purpose", problem=f"too long (more than {limits.PURPOSE_CHARS_MAX} characters)"))
     if problems:
         raise ArgumentsInvalid(verb=verb, problems=tuple(problems))

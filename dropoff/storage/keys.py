@@ -3,6 +3,9 @@
 All keys begin with the installation's prefix and the tag of their partition, `dropoff:{p0}:`. What a step touches lies
 in one partition, hence on one node. The record of a handoff is the truth; streams and sorted sets are indexes of it.
 
+`dead` stands apart from the other ends (`final`): operators look for what died and are shown how many, and would else
+have to read through all that was completed.
+
 The table below is the only place where a key gets its name: the store builds keys from it, the tests hold every key
 that is left after them against it, and a key that it cannot explain is a leak.
 """

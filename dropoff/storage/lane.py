@@ -14,10 +14,13 @@ It goes from waiting to under way in the same breath in which its bytes are hand
 whose caller leaves while it waits is never sent; and when a connection breaks, what waits simply goes on waiting.
 
 Asking again is safe because every step carries a request key or is harmless when repeated: one that did run answers
-what it answered then. It is done alone, because one of the lost may be what broke the connection: such a one fails, and
-the next gets a connection of its own. Nothing else is sent meanwhile, so the order stays. It ends after `ANSWER_S`
-altogether, and with the first of them for which there is no connection, or no answer in that time: then the node is
-gone for all. Only a command that was lost twice, or was lost and cannot be asked again, is said to be of unknown fate.
+what it answered then, or finds nothing left to do. It is done alone, because one of the lost may be what broke the
+connection: such a one fails, and the next gets a connection of its own. Nothing else is sent meanwhile, so the order
+stays. It ends after `ANSWER_S` altogether, and with the first of them for which there is no connection, or no answer in
+that time: then the node is gone for all. Of unknown fate is said to be what was lost twice; what was lost and cannot be
+asked again; and what the second time the server cannot run, or the step refuses (`Again`), for the first may have run.
+
+A batch ends at 64 kB, not at the megabyte that fewer and longer writes would suggest: see `BATCH_BYTES_MAX`.
 """
 
 import asyncio

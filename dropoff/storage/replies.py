@@ -52,7 +52,7 @@ def number(facts: Facts, name: str) -> int:
 
 
 def made_entry(facts: Facts) -> Entry:
-    """The entry; of one that the ledger has lost only the id is known."""
+    """The entry; of one that the ledger has lost, its id and how the handoff stands now (`read_entry` in Lua)."""
     return msgspec.convert({name: value.decode() for name, value in facts.items()}, Entry)
 
 

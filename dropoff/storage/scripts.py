@@ -1,8 +1,8 @@
 """Each Lua file is one atomic step, and its header is its signature.
 
-The lines `keys:`, `args:` and `gives:` are read and obeyed: the names in a step are bound from them, a call must bring
-exactly those, and a reply that the header does not announce is a fault. So the header cannot drift from what runs.
-`@call`, `@queue` and the like stand for a group that many steps share.
+The lines `keys:`, `args:` and `gives:` are read and obeyed: the names in a step are bound from them, a call that lacks
+one of them is a fault (what it brings beyond them is not sent), and so is a reply whose word the header does not
+announce. So the header cannot drift from what runs. `@call`, `@queue` and the like stand for a group that many share.
 
 What runs is: the shebang, the names, the lifecycle's table, the limits, the prelude, the file; without the lines that
 are for readers. It is addressed by the hash of all that, so brokers of two versions can share a store during an

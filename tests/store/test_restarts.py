@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from dropoff.core.backoff import OF_USE_S, PAUSE_S_MAX, Backoff
 from dropoff.errors import StoreRefused
 from dropoff.storage.embedded import EmbeddedStore
 from dropoff.storage.folder import written
-from dropoff.storage.restarts import OF_USE_S, PAUSE_S_MAX, Backoff, Restarts
+from dropoff.storage.restarts import Restarts
 from tests.store.test_embedded import Other, User, client, data, fact, kill_server, other, user, within
 
 __all__ = ["data", "other", "user"]  # fixtures
