@@ -37,7 +37,6 @@ class ErrorRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     message: str
     retry: Retry
     problems: tuple[Problem, ...] = ()
-    hint: str = ""
 
 
 class DropoffError(Exception):
@@ -47,7 +46,6 @@ class DropoffError(Exception):
     retry: ClassVar[Retry]
     http_status: ClassVar[int]
     exit_code: ClassVar[int]
-    hint: ClassVar[str] = ""
 
     problems: tuple[Problem, ...] = ()
 
@@ -58,9 +56,7 @@ class DropoffError(Exception):
         return self.sentence()
 
     def record(self) -> ErrorRecord:
-        return ErrorRecord(
-            code=self.code, message=self.sentence(), retry=self.retry, problems=self.problems, hint=self.hint
-        )
+        return ErrorRecord(code=self.code, message=self.sentence(), retry=self.retry, problems=self.problems)
 
 
 def named(names: Sequence[str], shown: int = NAMES_SHOWN) -> str:

@@ -73,8 +73,6 @@ class Root(Group):
             return error.exit_code
         except DropoffError as error:
             click.echo(f"Error: {harmless(error.sentence())}", err=True)
-            if error.hint:
-                click.echo(harmless(error.hint), err=True)
             return error.exit_code
         except (click.Abort, KeyboardInterrupt):
             click.echo("Interrupted.", err=True)

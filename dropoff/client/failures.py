@@ -27,7 +27,6 @@ class Said(msgspec.Struct, frozen=True, kw_only=True):
     status: int
     retry: Retry = "never"
     problems: tuple[Problem, ...] = ()
-    hint: str = ""
 
 
 class RemoteError(DropoffError):
@@ -37,7 +36,6 @@ class RemoteError(DropoffError):
     retry: Retry
     http_status: int
     exit_code: int
-    hint: str
 
     def __init__(self, said: Said) -> None:
         super().__init__(said.detail)
@@ -46,7 +44,6 @@ class RemoteError(DropoffError):
         self.http_status = said.status
         self.exit_code = exit_codes().get(said.code, UNEXPECTED)  # unknown: a broker newer than this client
         self.problems = said.problems
-        self.hint = said.hint
         self._sentence = said.detail
 
     def sentence(self) -> str:

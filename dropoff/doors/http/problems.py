@@ -36,7 +36,6 @@ class ProblemDetails(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
     code: str
     retry: Retry
     problems: tuple[Problem, ...] = ()
-    hint: str = ""
 
 
 def respond(error: DropoffError, detail: str = "") -> Response:
@@ -49,7 +48,6 @@ def respond(error: DropoffError, detail: str = "") -> Response:
         code=record.code,
         retry=record.retry,
         problems=record.problems,
-        hint=record.hint,
     )
     return Response(msgspec.json.encode(details), error.http_status, _headers(error), MEDIA_TYPE)
 
