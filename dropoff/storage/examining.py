@@ -15,6 +15,7 @@ from dropoff.core.ledger import Durability
 from dropoff.core.store import StoreFacts
 from dropoff.errors import StoreRefused
 from dropoff.storage.connection import lacks_rights
+from dropoff.storage.replies import texts_of
 
 Ask = Callable[..., Awaitable[Any]]
 
@@ -92,7 +93,7 @@ async def _config(ask: Ask) -> dict[str, str]:
         reply: list[bytes] = await ask("CONFIG", "GET", *READ_AT_START)
     except ResponseError:
         return {}
-    return {reply[i].decode(): reply[i + 1].decode() for i in range(0, len(reply), 2)}
+    return texts_of(reply)
 
 
 def check_version(info: dict[str, str]) -> None:

@@ -106,9 +106,8 @@ class Handoffs(Steps):
         return self._completed(lease, reply)
 
     async def forward(self, caller: Caller, lease: Lease, result: bytes, queue: Queue, onward: NewHandoff) -> Completed:
-        kinds = ("config", "leases", "timers", "held", "expiries", "final", "dead")
         keys = self._queue_keys(lease.queue) | {"handoff": self._handoff_key(lease.handoff_id)}
-        keys |= {f"next_{kind}": self.keys.of(kind, queue=queue.name) for kind in kinds}
+        keys |= {f"next_{kind}": key for kind, key in self.keys.given(queue.name).items()}
         reply = await self._run(
             "forward",
             caller,

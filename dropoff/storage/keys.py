@@ -56,6 +56,11 @@ KINDS: Final = {
     "proof": Kind("proof:<type>", "its own", "prove", "within the step that makes it"),
 }
 
+# The sorted sets of a queue's handoffs; with its settings, what every step on the queue is given. `_handoff.lua` and
+# `forward.lua` make a handoff's `place` of the same names: change them together.
+INDEXES: Final = ("leases", "timers", "held", "expiries", "final", "dead")
+OF_QUEUE: Final = ("config", *INDEXES)
+
 _HOLE: Final = re.compile(r"<(\w+)>")
 _PARTS: Final = re.compile(r"(<\w+>)")
 _PATTERNS: Final = {
@@ -80,6 +85,10 @@ class Keys:
     def of(self, kind: str, **parts: str) -> str:
         """The key of this kind; `parts` fill what stands in `<…>`."""
         return self.base + _HOLE.sub(lambda hole: parts[hole[1]], KINDS[kind].name)
+
+    def given(self, queue: str) -> dict[str, str]:
+        """Of one queue what every step on it is given."""
+        return {kind: self.of(kind, queue=queue) for kind in OF_QUEUE}
 
     def of_queue(self, queue: str) -> str:
         """What the keys of one queue begin with."""

@@ -23,12 +23,13 @@ from dropoff.core.handoff import AgentName, queue_of
 from dropoff.core.store import Mended, Stale, Store
 from dropoff.errors import QueueExists
 from dropoff.storage.handoffs import Handoffs
+from dropoff.storage.keys import INDEXES
 from dropoff.storage.reading import Reading
 from dropoff.storage.replies import facts_of, queue_of_record
 
 AT_ONCE: Final = limits.OVERDUE_AT_ONCE  # handoffs that are corrected in one go
 PAGE: Final = 1_000  # of the ledger, read in one go
-INDEXES: Final = frozenset({"leases", "timers", "held", "expiries", "final", "dead", "holds"})
+NAMES_HANDOFFS: Final = frozenset({*INDEXES, "holds"})
 NOWHERE: Final = "*"  # no agent and no version has this name
 
 
@@ -83,7 +84,7 @@ class Mending(Handoffs, Reading):
                 if kind == "ready":
                     async for some in self._in_stream(key, parts["version"]):
                         yield some
-                elif kind in INDEXES:
+                elif kind in NAMES_HANDOFFS:
                     async for some in self._in_index(key, parts.get("agent", NOWHERE)):
                         yield some
 

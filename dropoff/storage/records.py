@@ -17,7 +17,7 @@ from dropoff.core.store import StoredSchema
 from dropoff.errors import BrokerUnavailable, QueueExists
 from dropoff.storage.connection import Source
 from dropoff.storage.keys import Keys
-from dropoff.storage.replies import facts_of, queue_of_record
+from dropoff.storage.replies import facts_of, queue_of_record, texts_of
 from dropoff.storage.steps import Steps
 
 
@@ -197,8 +197,7 @@ class Records(Steps):
         return StoredSchema(ref=ref, hash=hash, content=content)
 
     async def schemas(self) -> dict[str, str]:
-        found = await self._commit.ask("HGETALL", self.keys.of("schemas"))
-        pairs = {found[i].decode(): found[i + 1].decode() for i in range(0, len(found), 2)}
+        pairs = texts_of(await self._commit.ask("HGETALL", self.keys.of("schemas")))
         return {ref: pairs[ref] for ref in sorted(pairs) if "@" in ref}
 
     async def put_schema(self, by: Caller, name: str, hash: str, content: bytes) -> tuple[StoredSchema, bool]:

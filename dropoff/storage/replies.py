@@ -47,6 +47,10 @@ def facts_of(flat: Sequence[Any]) -> Facts:
     return {flat[i].decode(): flat[i + 1] for i in range(0, len(flat), 2)}
 
 
+def texts_of(flat: Sequence[Any]) -> dict[str, str]:
+    return {name: value.decode() for name, value in facts_of(flat).items()}
+
+
 def number(facts: Facts, name: str) -> int:
     return int(facts.get(name) or 0)
 

@@ -17,10 +17,11 @@ from importlib import resources
 from typing import Final
 
 from dropoff.core import lifecycle, limits
+from dropoff.storage.keys import OF_QUEUE
 
 KEY_GROUPS: Final = {
-    "@queue": "gate ledger beat config leases timers held expiries final dead",
-    "@next": "next_config next_leases next_timers next_held next_expiries next_final next_dead",
+    "@queue": " ".join(("gate", "ledger", "beat", *OF_QUEUE)),
+    "@next": " ".join(f"next_{kind}" for kind in OF_QUEUE),
 }
 ARG_GROUPS: Final = {
     "@call": "caller rev credential trace clock_ms",

@@ -50,9 +50,8 @@ class Steps:
         return {"gate": self.keys.of("gate"), "ledger": self.keys.of("ledger")}
 
     def _queue_keys(self, queue: QueueName) -> dict[str, str]:
-        kinds = ("config", "leases", "timers", "held", "expiries", "final", "dead", "pickers")
-        of_queue = {kind: self.keys.of(kind, queue=queue) for kind in kinds}
-        return self._log_keys() | {"beat": self.keys.of("beat")} | of_queue
+        own = {"beat": self.keys.of("beat"), "pickers": self.keys.of("pickers", queue=queue)}
+        return self._log_keys() | own | self.keys.given(queue)
 
     async def _lease_step(self, name: str, caller: Caller, lease: Lease, /, **args: str | bytes) -> Reply:
         reply = await self._step(name, caller, lease.queue, lease.handoff_id, fence=str(lease.fence), **args)
