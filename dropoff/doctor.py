@@ -9,20 +9,23 @@ its Protocol only, and what just the process can see is handed to it as facts.
 
   broken   what was promised is not kept, or will not be; or work is refused
   warning  something is less than it could be, or will be refused as soon as somebody tries
+  note     nothing is wrong, and work stands still: somebody has said so, and `fix` is what ends it
 """
 
 import re
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from typing import Final, Literal, NamedTuple
 
 import msgspec
 
 from dropoff.core import policy
-from dropoff.core.caller import Caller
+from dropoff.core.caller import EVERYONE, Caller, Principal
 from dropoff.core.deciding import unfrozen
+from dropoff.core.queue import Queue
 from dropoff.core.store import Store, StoreFacts
+from dropoff.errors import NAMES_SHOWN
 
-Verdict = Literal["ok", "warning", "broken"]
+Verdict = Literal["ok", "note", "warning", "broken"]
 
 CLOCKS_APART_MS_MAX: Final = 2_000  # leases last from seconds on; what is shown as a time of day is to the second
 STORE_FULL: Final = 0.9  # of maxmemory; above that the rest goes fast, and then drop_off is refused
@@ -233,6 +236,46 @@ def _megabytes(count: int) -> str:
     return f"{count / (1 << 20):,.0f} MB"
 
 
+# ---- what an operator has stopped -------------------------------------------------------------------------------
+
+
+def stopped(everyone: Principal | None, agents: Iterable[Principal], queues: Iterable[Queue]) -> Iterator[Finding]:
+    """A freeze, frozen agents, queues that are not open: whoever wonders why nothing moves may not know of it."""
+    if everyone is not None and everyone.standing == "frozen":
+        yield _note("freeze", f"Freeze: nobody drops off, picks up or finishes{_why(everyone.reason)}", "dropoff thaw")
+    yield from _few(
+        "frozen agent",
+        [(f"Agent '{one.agent}' is frozen{_why(one.reason)}", f"dropoff agent thaw {one.agent}")
+         for one in agents if one.standing == "frozen"],
+        "dropoff agent ls",
+    )  # fmt: skip
+    yield from _few(
+        "queue state",
+        [(f"Queue '{one.name}' {MEANS[one.state]}{_why(one.reason)}", f"dropoff queue resume {one.name}")
+         for one in queues if one.state != "open"],
+        "dropoff queue ls",
+    )  # fmt: skip
+
+
+MEANS: Final = {"paused": "is paused: nothing goes out", "draining": "is draining: nothing comes in"}
+
+
+def _few(check: str, stopped: Sequence[tuple[str, str]], rest: str) -> Iterator[Finding]:
+    """One finding each, and of very many no more than a person reads."""
+    for says, ends in stopped[:NAMES_SHOWN]:
+        yield _note(check, says, ends)
+    if len(stopped) > NAMES_SHOWN:
+        yield _note(check, f"and {len(stopped) - NAMES_SHOWN} more like this", rest)
+
+
+def _why(reason: str) -> str:
+    return f' ("{reason[:80]}")' if reason else ""
+
+
+def _note(check: str, says: str, ends: str) -> Finding:
+    return Finding(check=check, verdict="note", says=f"{says}.", fix=ends)
+
+
 # ---- who asks ---------------------------------------------------------------------------------------------------
 
 
@@ -246,4 +289,7 @@ class Doctor:
 
     async def findings(self, caller: Caller) -> Sequence[Finding]:
         policy.require_admin(await unfrozen(self._store, caller), "see what the broker runs on")
-        return judged(await self._look())
+        findings = judged(await self._look())
+        everyone = await self._store.principal(EVERYONE, fresh=True)
+        queues = (await self._store.queues(fresh=True)).values()
+        return [*findings, *stopped(everyone, await self._store.principals(), queues)]

@@ -5,7 +5,8 @@ fields, its sentence is made from them, and the doors only translate: a tool res
 in HTTP, an exit code on the command line. A code never changes once it has been released.
 
 Each sentence says what is wrong, what state the broker is in, and the next call to make, or to stop. It is written for
-a model that reads nothing else. "Nothing was stored" is said only where that is certain. No sentence repeats more than
+a model that reads nothing else; what operators read instead stands in `doors/http/operators/told.py`. "Nothing was
+stored" is said only where that is certain. No sentence repeats more than
 80 characters of anybody's payload.
 """
 
@@ -78,7 +79,8 @@ def clock(time_ms: int) -> str:
     return f"{seconds // 3600:02}:{seconds // 60 % 60:02}:{seconds % 60:02}Z"
 
 
-def _listed(problems: Sequence[Problem]) -> str:
+def listed(problems: Sequence[Problem]) -> str:
+    """A line each: at most eight, then a count."""
     lines = [f"- {problem.path}: {problem.problem}" for problem in problems[:PROBLEMS_SHOWN]]
     rest = len(problems) - PROBLEMS_SHOWN
     return "\n".join([*lines, f"- and {rest} more"] if rest > 0 else lines)
@@ -112,7 +114,7 @@ class PayloadInvalid(DropoffError):
     def sentence(self) -> str:
         return (
             f"Payload rejected by schema {self.schema}: {_counted(self.problems)}. Nothing was stored.\n"
-            f"{_listed(self.problems)}\nFix {'this' if len(self.problems) == 1 else 'these'} and {self.again}."
+            f"{listed(self.problems)}\nFix {'this' if len(self.problems) == 1 else 'these'} and {self.again}."
         )
 
 
@@ -131,7 +133,7 @@ class ResultInvalid(DropoffError):
     def sentence(self) -> str:
         return (
             f"Result rejected: {_counted(self.problems)}. It was not stored. "
-            f"The lease is still yours until {clock(self.lease_ends_ms)}.\n{_listed(self.problems)}\n"
+            f"The lease is still yours until {clock(self.lease_ends_ms)}.\n{listed(self.problems)}\n"
             f"Fix {'this' if len(self.problems) == 1 else 'these'} and call complete_handoff again."
         )
 
@@ -152,7 +154,7 @@ class NextInvalid(DropoffError):
     def sentence(self) -> str:
         return (
             f"Next rejected by schema {self.schema}: {_counted(self.problems)}. Nothing was stored. "
-            f"The lease is still yours until {clock(self.lease_ends_ms)}.\n{_listed(self.problems)}\n"
+            f"The lease is still yours until {clock(self.lease_ends_ms)}.\n{listed(self.problems)}\n"
             f"Fix {'this' if len(self.problems) == 1 else 'these'} and call complete_handoff again."
         )
 
@@ -172,7 +174,7 @@ class ArgumentsInvalid(DropoffError):
     def sentence(self) -> str:
         return (
             f"Arguments of {self.verb} rejected: {_counted(self.problems)}. Nothing was stored.\n"
-            f"{_listed(self.problems)}\nFix {'this' if len(self.problems) == 1 else 'these'} "
+            f"{listed(self.problems)}\nFix {'this' if len(self.problems) == 1 else 'these'} "
             f"and call {self.verb} again."
         )
 
@@ -273,6 +275,7 @@ class NotAllowed(DropoffError):
     agent: str
     doing: str
     only: tuple[str, ...] = ()
+    needs: str = ""  # the grant that would allow it; "" where none would
 
     def sentence(self) -> str:
         only = f", only {' and '.join(self.only)}" if self.only else ""
@@ -499,7 +502,7 @@ class SchemaRefused(DropoffError):
     def sentence(self) -> str:
         return (
             f"Schema '{self.name[:80]}' refused: {_counted(self.problems)}. Nothing was stored.\n"
-            f"{_listed(self.problems)}\nMend the schema and push it again."
+            f"{listed(self.problems)}\nMend the schema and push it again."
         )
 
 
@@ -536,8 +539,12 @@ class ApprovalNeedsAnother(DropoffError):
     handoff_id: str
 
     def sentence(self) -> str:
+        queue = self.handoff_id.rpartition("-")[0]
         return (
-            f"You dropped off {self.handoff_id} yourself; somebody else must approve or deny it. Nothing was changed."
+            f"You dropped off {self.handoff_id} yourself; somebody else must approve or deny it. Nothing was changed. "
+            "If there is nobody else yet, make a second operator, and let whoever that is look at it and judge:\n"
+            f"  dropoff agent add NAME --grant inspect:{queue} --grant operate:{queue}\n"
+            f"  dropoff handoff approve {self.handoff_id} --credential-file FILE      (the FILE that agent add names)"
         )
 
 
@@ -571,12 +578,15 @@ class QueueNotEmpty(DropoffError):
 
     queue: str
     left: int
+    states: tuple[tuple[str, int], ...] = ()  # how many in which; () where only the sum is known
 
     def sentence(self) -> str:
         many = "1 handoff" if self.left == 1 else f"{self.left:,} handoffs"
+        each = ", ".join(f"{count:,} {state}" for state, count in self.states if count)
         return (
-            f"Queue '{self.queue}' still holds {many}. It was not removed. Let it run empty "
-            f"(dropoff queue drain {self.queue}), or withdraw what is left, and remove it then."
+            f"Queue '{self.queue}' still holds {many}{f' ({each})' if each else ''}. It was not removed. Let it run "
+            f"empty (dropoff queue drain {self.queue}), or withdraw what is left, and remove it then. "
+            f"What it is: dropoff handoff ls --queue {self.queue}"
         )
 
 
@@ -590,10 +600,10 @@ class QueueExists(DropoffError):
     exit_code = 5
 
     queue: str
-    differs: tuple[str, ...] = ()
+    differs: tuple[str, ...] = ()  # each setting, with what it is where that is short
 
     def sentence(self) -> str:
-        differs = f" It differs in: {named(self.differs)}." if self.differs else ""
+        differs = f" It has: {named(self.differs)}." if self.differs else ""
         return (
             f"Queue '{self.queue}' exists with other settings.{differs} Nothing was changed. "
             f"Change its settings with: dropoff queue edit {self.queue} …, or use another name."
@@ -631,7 +641,10 @@ class AgentRevoked(DropoffError):
     agent: str
 
     def sentence(self) -> str:
-        return f"Agent '{self.agent}' is revoked; that is final. Nothing was changed. Make one under another name."
+        return (
+            f"Agent '{self.agent}' is revoked, which is final: its name stays taken, for the ledger tells of it. "
+            "Nothing was changed. Make an agent under another name: dropoff agent add NAME --grant GRANT"
+        )
 
 
 @dataclass(eq=False, kw_only=True)
@@ -664,9 +677,13 @@ class RouteUnknown(DropoffError):
     )
 
     path: str
+    meant: str = ""
 
     def sentence(self) -> str:
-        return f"There is nothing at '{self.path[:80]}'. Nothing was done. See /v1/openapi.json for all there is."
+        meant = f" Did you mean '{self.meant}'?" if self.meant else ""
+        return (
+            f"There is nothing at '{self.path[:80]}'.{meant} Nothing was done. See /v1/openapi.json for all there is."
+        )
 
 
 @dataclass(eq=False, kw_only=True)

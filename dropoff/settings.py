@@ -276,7 +276,7 @@ def _read(row: Setting, where: str, text: str) -> Any:
         what = "cannot be used" if row.secret else f"is '{text[:80]}'"
         raise SettingInvalid(f"{where} {what}. Expected: {row.expected}.") from None
     except StoreRefused as refusal:  # says all that can be said without the URL
-        raise SettingInvalid(refusal.reason) from None
+        raise SettingInvalid(refusal.reason.replace(row.variable, where)) from None
 
 
 def in_url(host: str) -> str:

@@ -13,9 +13,11 @@ import click
 
 from dropoff.cli import bearers
 from dropoff.cli.freezing import say_goes_on, say_stands_still
+from dropoff.cli.given import WORDS
 from dropoff.cli.remote import Answer
 from dropoff.cli.session import Group, Session, pass_session
 from dropoff.cli.shown import Column
+from dropoff.errors import AgentUnknown, DropoffError
 
 NONE_YET = "No agents yet. dropoff agent add NAME --grant drop:QUEUE --grant pick:QUEUE"
 
@@ -66,10 +68,24 @@ def add(session: Session, name: str, grants: tuple[str, ...], bearer: bool) -> N
 def _with_file(session: Session, body: Answer) -> tuple[Answer, Path]:
     """Make the agent, and leave its bearer in a file and nowhere else."""
     name = body["name"]
+    _let_the_broker_refuse(session, body)
     with bearers.kept(session.data_folder, name) as keep:
         made = session.broker.post("/v1/agents", body)
         keep(made["bearer"])
     return made, bearers.path_for(session.data_folder, name)
+
+
+def _let_the_broker_refuse(session: Session, body: Answer) -> None:
+    """Where the file is there the agent mostly is too: then that is said, and not that the file is in the way."""
+    if not bearers.path_for(session.data_folder, body["name"]).exists():
+        return
+    try:
+        session.broker.get(_of(body["name"]))
+    except DropoffError as unknown:
+        if unknown.code == AgentUnknown.code:
+            return
+        raise
+    session.broker.post("/v1/agents", body)  # refused: a name is taken once and for all
 
 
 @agent.command()
@@ -110,7 +126,7 @@ def ungrant(session: Session, name: str, grants: tuple[str, ...]) -> None:
 
 @agent.command()
 @click.argument("name")
-@click.option("--reason", default="", help="Why; it stands in the ledger.")
+@click.option("--reason", type=WORDS, default="", help="Why; it stands in the ledger.")
 @pass_session
 def revoke(session: Session, name: str, reason: str) -> None:
     """End an agent's authority, from its very next call on. This is final: the name does not come back."""
@@ -122,7 +138,7 @@ def revoke(session: Session, name: str, reason: str) -> None:
 
 @agent.command()
 @click.argument("name")
-@click.option("--reason", default="", help="Why; agent show and the ledger show it.")
+@click.option("--reason", type=WORDS, default="", help="Why; agent show and the ledger show it.")
 @pass_session
 def freeze(session: Session, name: str, reason: str) -> None:
     """Stop an agent, from its very next call on, until it is thawed. What it holds, it keeps."""
@@ -136,7 +152,7 @@ def freeze(session: Session, name: str, reason: str) -> None:
 
 @agent.command()
 @click.argument("name")
-@click.option("--reason", default="", help="Why; it stands in the ledger.")
+@click.option("--reason", type=WORDS, default="", help="Why; it stands in the ledger.")
 @pass_session
 def thaw(session: Session, name: str, reason: str) -> None:
     """Let a frozen agent go on. What it holds, it has for one whole lease time from now."""

@@ -5,6 +5,7 @@ flag that says it. A question is shown on stderr, also with -q, for who answers 
 """
 
 import sys
+from typing import IO, Any
 
 import click
 
@@ -12,12 +13,17 @@ from dropoff.cli.session import Session
 
 
 class Declined(click.ClickException):
-    """Somebody has said no: not what the command is for, so no success."""
+    """Somebody has said no. That is no error, and said calmly; but what the command is for was not done, so a chain of
+    commands must not go on: 1, as after a no to apt or terraform.
+    """
 
     exit_code = 1
 
     def __init__(self) -> None:
         super().__init__("Nothing was changed.")
+
+    def show(self, file: IO[Any] | None = None) -> None:
+        click.echo(self.message, err=True)
 
 
 def require_person(in_a_script: str) -> None:

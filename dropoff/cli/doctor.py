@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from dropoff.doctor import Finding
 
 DEGRADED: Final = 9
-MARKS: Final = {"broken": "✗", "warning": "!", "ok": "✓"}  # the gravest first, and shown in this order
-COLORS: Final = {"broken": "red", "warning": "yellow", "ok": "green"}
+MARKS: Final = {"broken": "✗", "warning": "!", "note": "·", "ok": "✓"}  # the gravest first, and shown in this order
+COLORS: Final = {"broken": "red", "warning": "yellow", "note": "cyan", "ok": "green"}
 MEND_S: Final = 900.0  # a million handoffs take about a minute
 
 WHERE_TO_ASK: Final = "dropoff up, or say where it is by --url or DROPOFF_URL"
@@ -41,12 +41,13 @@ AS_AN_ADMIN: Final = "ask again as an admin: --credential-file, or without it on
 def doctor(session: Session, mend: bool) -> int:
     """Look for what is wrong, and say how to mend it.
 
-    Ends with 9 if anything was found, with 0 if all is well. Looking changes nothing.
+    Ends with 9 if anything was found, with 0 if all is well. What somebody has frozen, paused or drained is told with
+    what ends it, and is nothing wrong. Looking changes nothing.
     """
     order = list(MARKS)
     findings = sorted(_examined(session, mend), key=lambda one: order.index(one.verdict))
     _show(session, findings)
-    wrong = sum(one.verdict != "ok" for one in findings)
+    wrong = sum(one.verdict in ("broken", "warning") for one in findings)
     session.shown.say(f"{wrong} of {len(findings)} need a look." if wrong else "All is well.")
     return DEGRADED if wrong else 0
 
@@ -63,7 +64,7 @@ def _show(session: Session, findings: "list[Finding]") -> None:
         colored = click.style(mark, fg=COLORS[one.verdict]) if session.shown.color else mark
         click.echo(f"{colored} {in_one_line(one.says)}")
         if one.fix:
-            click.echo(f"    Fix: {in_one_line(one.fix)}")
+            click.echo(f"    {'Ends by' if one.verdict == 'note' else 'Fix'}: {in_one_line(one.fix)}")
 
 
 def _examined(session: Session, mend: bool) -> "list[Finding]":

@@ -6,12 +6,13 @@ lease one whole lease time, so nobody loses work by it. Operators go on: who fre
 
 import click
 
+from dropoff.cli.given import WORDS
 from dropoff.cli.session import Command, Session, pass_session
 from dropoff.cli.shown import counted, in_one_line
 
 
 @click.command(cls=Command)
-@click.option("--reason", default="", help="Why; queue ls and the ledger show it.")
+@click.option("--reason", type=WORDS, default="", help="Why; queue ls and the ledger show it.")
 @pass_session
 def freeze(session: Session, reason: str) -> None:
     """Stop every agent, from its very next call on, until `dropoff thaw`. Nothing that is held is lost."""
@@ -24,7 +25,7 @@ def freeze(session: Session, reason: str) -> None:
 
 
 @click.command(cls=Command)
-@click.option("--reason", default="", help="Why; it stands in the ledger.")
+@click.option("--reason", type=WORDS, default="", help="Why; it stands in the ledger.")
 @pass_session
 def thaw(session: Session, reason: str) -> None:
     """Let everybody go on. Each lease has one whole lease time from now."""

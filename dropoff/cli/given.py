@@ -1,7 +1,7 @@
-"""JSON that is given on the line, from a file, or through a pipe, read as strictly as the broker reads it.
+"""What is given on the line, from a file, or through a pipe: JSON, read as strictly as the broker reads it, and words.
 
-Read here and not only there, because a careless reading on the way would mend what has to be refused: of two equal keys
-Python's parser keeps the last one, silently.
+JSON is read here and not only there, because a careless reading on the way would mend what has to be refused: of two
+equal keys Python's parser keeps the last one, silently.
 """
 
 import sys
@@ -13,6 +13,20 @@ import click
 
 from dropoff.core import limits
 from dropoff.errors import ArgumentsInvalid
+
+
+class Words(click.ParamType[str]):
+    """A sentence that somebody reads, no longer than the broker takes it."""
+
+    name = "text"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        if len(value) > limits.REASON_CHARS_MAX:
+            self.fail(f"is {len(value):,} characters long; at most {limits.REASON_CHARS_MAX} are taken.", param, ctx)
+        return str(value)
+
+
+WORDS = Words()
 
 
 def json_of(text: str | None, *, root: str, verb: str) -> Any:

@@ -11,12 +11,14 @@ from urllib.parse import quote
 import click
 
 from dropoff.cli import asking
+from dropoff.cli.given import WORDS
 from dropoff.cli.remote import Answer
 from dropoff.cli.session import Command, Session, pass_session
 from dropoff.cli.shown import Column, Row, as_json, in_one_line
 from dropoff.cli.times import iso
 from dropoff.core import lease as leases
 from dropoff.core.lifecycle import HELD, LEASED
+from dropoff.errors import DigestDiffers, DropoffError
 
 HOW_IT_STANDS: Final = {
     "waiting": "It waits, and may be picked up.",
@@ -25,6 +27,8 @@ HOW_IT_STANDS: Final = {
     "withdrawn": "Its withdrawal had been asked; it is withdrawn.",
     "rejected": "It is rejected, which is final; its sender reads the reason.",
 }
+
+NO_DIGEST: Final = "none"
 
 RESUBMITTED: Final = [Column("OLD", whole=True), Column("NEW", whole=True), Column("STATUS")]
 
@@ -37,11 +41,11 @@ class Elsewhere(click.ClickException):
 
 @click.command(cls=Command)
 @click.argument("handoff_id", metavar="ID")
-@click.option("--reason", default="", help="Why; it stands in the ledger.")
+@click.option("--reason", type=WORDS, default="", help="Why; it stands in the ledger.")
 @pass_session
 def withdraw(session: Session, handoff_id: str, reason: str) -> None:
     """Take a handoff back. While somebody holds it, its holder is asked."""
-    answer = session.broker.call("withdraw", {"handoff_id": handoff_id, "reason": reason})
+    answer = session.broker.post(f"{_at(handoff_id)}/withdraw", {"reason": reason})
     if not session.shown.for_people:
         session.shown.data(answer)
     if answer["status"] == "withdrawn":
@@ -53,7 +57,7 @@ def withdraw(session: Session, handoff_id: str, reason: str) -> None:
 
 @click.command(cls=Command)
 @click.argument("which", metavar="ID|LEASE")
-@click.option("--reason", default="", help="Why; the next holder reads it.")
+@click.option("--reason", type=WORDS, default="", help="Why; the next holder reads it.")
 @pass_session
 def release(session: Session, which: str, reason: str) -> None:
     """Take work from a holder that hangs. It counts as nobody's failure.
@@ -87,7 +91,7 @@ def _since(found: Answer) -> str:
 @click.command(cls=Command)
 @click.argument("handoff_id", metavar="ID")
 @click.option("--digest", default="", help="Of the payload that was looked at. Without it you are shown the payload.")
-@click.option("--reason", default="", help="Why; it stands in the ledger.")
+@click.option("--reason", type=WORDS, default="", help="Why; it stands in the ledger.")
 @pass_session
 def approve(session: Session, handoff_id: str, digest: str, reason: str) -> None:
     """Let a held handoff go to those who pick up. Its own sender cannot."""
@@ -97,7 +101,7 @@ def approve(session: Session, handoff_id: str, digest: str, reason: str) -> None
 @click.command(cls=Command)
 @click.argument("handoff_id", metavar="ID")
 @click.option("--digest", default="", help="Of the payload that was looked at. Without it you are shown the payload.")
-@click.option("--reason", required=True, help="Why; its sender reads it.")
+@click.option("--reason", type=WORDS, required=True, help="Why; its sender reads it.")
 @pass_session
 def deny(session: Session, handoff_id: str, digest: str, reason: str) -> None:
     """Refuse a held handoff, for good. Its own sender cannot: it may withdraw it."""
@@ -106,6 +110,7 @@ def deny(session: Session, handoff_id: str, digest: str, reason: str) -> None:
 
 def _judge(session: Session, handoff_id: str, verb: str, digest: str, reason: str) -> None:
     if not digest:
+        _require_another(session, handoff_id, verb)
         asking.require_person(
             f"Say the digest of the payload that you {verb}: --digest D. "
             f"It stands in: dropoff handoff show {handoff_id} -o json"
@@ -113,6 +118,17 @@ def _judge(session: Session, handoff_id: str, verb: str, digest: str, reason: st
         digest = _looked_at(session, handoff_id, verb)
     answer = session.broker.post(f"{_at(handoff_id)}/{verb}", {"digest": digest, "reason": reason})
     _done(session, answer, f"{'Approved' if verb == 'approve' else 'Denied'} {handoff_id}.")
+
+
+def _require_another(session: Session, handoff_id: str, verb: str) -> None:
+    """Refuse whoever dropped it off before anything is shown or asked. The broker says who that is: it judges the
+    sender before the digest, and no payload has the one that is sent here.
+    """
+    try:
+        session.broker.post(f"{_at(handoff_id)}/{verb}", {"digest": NO_DIGEST})
+    except DropoffError as refused:
+        if refused.code != DigestDiffers.code:
+            raise
 
 
 def _looked_at(session: Session, handoff_id: str, verb: str) -> str:

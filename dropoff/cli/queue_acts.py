@@ -6,6 +6,7 @@ from urllib.parse import quote
 import click
 
 from dropoff.cli import asking, queue_settings
+from dropoff.cli.given import WORDS
 from dropoff.cli.remote import Answer
 from dropoff.cli.session import Command, Session, pass_session
 from dropoff.cli.shown import counted
@@ -13,12 +14,14 @@ from dropoff.errors import QueueNotEmpty
 
 REMOVE_S: Final = 900.0  # each ended handoff is erased by a step of its own: a million take minutes
 
+UNDER_WAY: Final = ("waiting", "leased", "scheduled", "held")
+
 WITHOUT_YES: Final = "What has ended in the queue is forgotten with it. In a script say that you mean it: --yes"
 
 
 @click.command(cls=Command)
 @click.argument("name")
-@click.option("--reason", default="", help="Why; queue ls and the ledger show it.")
+@click.option("--reason", type=WORDS, default="", help="Why; queue ls and the ledger show it.")
 @pass_session
 def pause(session: Session, name: str, reason: str) -> None:
     """Give nothing out. Work still comes in, and what is held may be finished."""
@@ -40,7 +43,7 @@ def resume(session: Session, name: str) -> None:
 
 @click.command(cls=Command)
 @click.argument("name")
-@click.option("--reason", default="", help="Why; agents that are refused read it.")
+@click.option("--reason", type=WORDS, default="", help="Why; agents that are refused read it.")
 @pass_session
 def drain(session: Session, name: str, reason: str) -> None:
     """Take nothing in. What is there still goes out, until the queue is empty."""
@@ -87,9 +90,9 @@ def rm(session: Session, name: str, yes: bool) -> None:
 
 def _ask(session: Session, queue: Answer) -> None:
     """Only what the broker would do: what is left in the queue refuses it before anybody is asked."""
-    left = sum(queue[state] for state in ("waiting", "scheduled", "held", "leased"))
-    if left:
-        raise QueueNotEmpty(queue=queue["name"], left=left)
+    states = tuple((state, queue[state]) for state in UNDER_WAY)
+    if left := sum(count for _, count in states):
+        raise QueueNotEmpty(queue=queue["name"], left=left, states=states)
     about = f"Queue '{queue['name']}' is empty; {_ended(queue['ended'])} forgotten with it, for good."
     asking.require_yes(session, about, "Remove it?")
 

@@ -1,7 +1,7 @@
 """The settings of a queue as people say them and read them: one table for flags, `queue show`, and dropoff.toml.
 
 The names are the broker's own (`operations.NewQueue`), so what a flag says is what is sent, and what is sent is what a
-queue shows afterwards.
+queue shows afterwards. A flag out of its range is refused here, by the name that was typed; the broker judges again.
 """
 
 from collections.abc import Callable, Mapping
@@ -9,8 +9,10 @@ from typing import Any, Final
 
 import click
 
+from dropoff.cli.given import WORDS
 from dropoff.cli.shown import in_one_line
-from dropoff.cli.times import DURATION, DURATION_OR_NEVER, length
+from dropoff.cli.times import Duration, DurationOrNever, length
+from dropoff.core import limits
 
 
 def _length_or_never(seconds: int) -> str:
@@ -28,29 +30,38 @@ SHOWN: Final[dict[str, Callable[[Any], str]]] = {
     "retention_seconds": length,
 }
 
+RANGES: Final = limits.QUEUE_SETTINGS
+
 OPTIONS: Final = (
-    click.option("--purpose", default=None, help="What it is for, in a sentence that agents read."),
+    click.option("--purpose", type=WORDS, default=None, help="What it is for, in a sentence that agents read."),
     click.option(
         "--lease",
         "lease_seconds",
-        type=DURATION,
+        type=Duration(*RANGES["lease_seconds"]),
         default=None,
         help="How long a picker holds work before others get it.",
     ),
-    click.option("--max-attempts", type=int, default=None, help="Failures before a handoff is dead."),
-    click.option("--max-bytes", type=int, default=None, help="The largest payload."),
-    click.option("--max-waiting", type=int, default=None, help="How many may wait at once."),
+    click.option(
+        "--max-attempts",
+        type=click.IntRange(*RANGES["max_attempts"]),
+        default=None,
+        help="Failures before a handoff is dead.",
+    ),
+    click.option("--max-bytes", type=click.IntRange(*RANGES["max_bytes"]), default=None, help="The largest payload."),
+    click.option(
+        "--max-waiting", type=click.IntRange(*RANGES["max_waiting"]), default=None, help="How many may wait at once."
+    ),
     click.option(
         "--expires",
         "expires_seconds",
-        type=DURATION_OR_NEVER,
+        type=DurationOrNever(*RANGES["expires_seconds"]),
         default=None,
         help="What nobody has taken in this time expires: 7d, or never.",
     ),
     click.option(
         "--retention",
         "retention_seconds",
-        type=DURATION,
+        type=Duration(*RANGES["retention_seconds"]),
         default=None,
         help="What ended is forgotten after this time.",
     ),

@@ -9,14 +9,17 @@ import errno
 import os
 import shlex
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 import click
 
+from dropoff.cli import serving_here
 from dropoff.cli.session import Command, Session, pass_session
 from dropoff.core import places
+from dropoff.errors import StoreRefused
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -28,6 +31,13 @@ DURABLE: Final = {
     "fsynced": "fsync before every receipt",
     "memory": "receipts say 'memory': what it has not written to disk is lost when it dies",
 }
+
+
+BESIDE: Final = (
+    "{other} serves this data folder already. Both serve the same store now, which is harmless; if you did not mean "
+    "that, end one of them. For more processes at one address: dropoff up --workers N"
+)
+ASK_IT: Final = "Nothing has to be started; ask it: dropoff queue ls --url {url}"
 
 
 class PortTaken(click.ClickException):
@@ -51,7 +61,8 @@ def up(session: Session, host: str, port: int, store: str | None, workers: str |
     """Run a broker. Ctrl-C stops it; what was dropped off stays, in the data folder.
 
     The store is embedded: nothing else has to be installed or started. A store of your own is said with --store, or
-    with DROPOFF_STORE where its URL holds a password.
+    with DROPOFF_STORE where its URL holds a password. A port that is taken ends it with exit code 5; where that is
+    by the broker of the same data folder, it is named.
     """
     if session.url:
         raise click.UsageError("--url says where a broker is. Where this one listens is said by --host and --port.")
@@ -91,7 +102,11 @@ def _serve(session: Session, flags: dict[str, Any], *, with_demo: bool) -> None:
     try:
         run(_served(session, told, with_demo))
     except PortTakenError as error:
-        raise PortTaken(_taken(error, told.host, told.port)) from error
+        raise PortTaken(_taken(error, told)) from error
+    except StoreRefused as refused:
+        if told.came_from.get("store") != "flag":
+            raise
+        raise StoreRefused(refused.reason.replace(settings.STORE.variable, settings.STORE.flag)) from refused
     session.shown.say("Stopped. What was dropped off stays; dropoff up goes on with it.")
 
 
@@ -100,8 +115,12 @@ async def _served(session: Session, told: "Settings", with_demo: bool) -> None:
     from dropoff import wiring, workers
 
     telling: list[asyncio.Task[int]] = []
+    here = ExitStack()
 
     async def started(broker: "Started") -> None:
+        if other := serving_here.serving(told.data):
+            session.shown.warn(BESIDE.format(other=_who(other)))
+        here.enter_context(serving_here.said(told.data, broker.url))
         _screen(session, broker, told.workers)
         if with_demo:
             telling.append(asyncio.create_task(_tell(session, broker), name="dropoff demo"))
@@ -112,6 +131,7 @@ async def _served(session: Session, told: "Settings", with_demo: bool) -> None:
         for task in telling:
             task.cancel()
         await asyncio.gather(*telling, return_exceptions=True)
+        here.close()
 
 
 async def _tell(session: Session, broker: "Started") -> int:
@@ -139,11 +159,18 @@ def _warn_of(session: Session, host: str) -> None:
     )
 
 
-def _taken(error: Exception, host: str, port: int) -> str:
-    cause = error.__cause__
+def _taken(error: Exception, told: "Settings") -> str:
+    host, port, cause = told.host, told.port, error.__cause__
     if isinstance(cause, OSError) and cause.errno != errno.EADDRINUSE:
         return f"Nothing can listen on {host}:{port}: {cause.strerror}. Name another --host or --port."
+    other = serving_here.serving(told.data)
+    if other and urlsplit(other.url).port == port:
+        return f"{_who(other)} serves {told.data} already. {ASK_IT.format(url=other.url)} To start anew, end it first."
     return f"Port {port} of {host} is taken, perhaps by a broker that runs already. Any free one: dropoff up --port 0"
+
+
+def _who(other: serving_here.Serving) -> str:
+    return f"A broker (pid {other.pid}, {other.url})"
 
 
 # ---- the first screen -------------------------------------------------------------------------------------------

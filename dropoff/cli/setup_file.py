@@ -217,15 +217,9 @@ def _queue_problems(where: str, table: dict[str, Any]) -> Iterator[str]:
     for key in DURATIONS:
         if _seconds(table, key) is None:
             yield f"{where}.{key}: '{table[key]}' is no duration; write 300 or '5m'"
-    ranges = {
-        "lease": (_seconds(table, "lease"), limits.LEASE_MS_MIN // 1_000, limits.LEASE_MS_MAX // 1_000),
-        "expires": (_seconds(table, "expires"), 0, limits.EXPIRES_MS_MAX // 1_000),
-        "retention": (_seconds(table, "retention"), limits.RETENTION_MS_MIN // 1_000, limits.EXPIRES_MS_MAX // 1_000),
-        "max_attempts": (table.get("max_attempts"), 1, 1_000),
-        "max_bytes": (table.get("max_bytes"), 1, limits.PAYLOAD_BYTES_MAX),
-        "max_waiting": (table.get("max_waiting"), 1, limits.WAITING_MAX_DEFAULT),
-    }
-    for key, (value, least, most) in ranges.items():
+    for name, (least, most) in limits.QUEUE_SETTINGS.items():
+        key = name.removesuffix("_seconds")
+        value = _seconds(table, key) if key in DURATIONS else table.get(key)
         if value is not None and not least <= value <= most:
             yield f"{where}.{key}: {value} is not between {least} and {most}"
     if len(table.get("purpose", "")) > limits.PURPOSE_CHARS_MAX:

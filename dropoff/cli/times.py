@@ -6,6 +6,8 @@ from typing import Any
 
 import click
 
+from dropoff.core import limits
+
 _DURATION = re.compile(r"(\d{1,9})\s*(s|m|h|d)?\Z")
 _SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 
@@ -43,14 +45,20 @@ def iso(time_ms: str) -> str:
 
 
 class Duration(click.ParamType[int]):
-    """Seconds, or a number with s, m, h or d."""
+    """Seconds, or a number with s, m, h or d; within a range, where one is given."""
 
     name = "duration"
+
+    def __init__(self, least: int | None = None, most: int | None = None) -> None:
+        self.least, self.most = least, most
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
         found = value if isinstance(value, int) else seconds(str(value))
         if found is None:
             self.fail(f"'{value}' is no duration. Write seconds, or 90s, 5m, 2h, 7d.", param, ctx)
+        least, most = self.least or 0, found if self.most is None else self.most
+        if not least <= found <= most:
+            self.fail(f"{value} is not between {length(least)} and {length(most)}.", param, ctx)
         return found
 
 
@@ -62,4 +70,4 @@ class DurationOrNever(Duration):
 
 
 DURATION = Duration()
-DURATION_OR_NEVER = DurationOrNever()
+DELAY = Duration(0, limits.DELAY_MS_MAX // 1_000)

@@ -5,11 +5,11 @@ from typing import Any
 
 import click
 
-from dropoff.cli.given import json_of
+from dropoff.cli.given import WORDS, json_of
 from dropoff.cli.remote import Answer
 from dropoff.cli.session import Command, Session, pass_session
 from dropoff.cli.shown import as_json
-from dropoff.cli.times import DURATION
+from dropoff.cli.times import DELAY, DURATION
 from dropoff.core import limits
 
 NOTHING_TO_PICK_UP = 7
@@ -18,8 +18,8 @@ NOTHING_TO_PICK_UP = 7
 @click.command(cls=Command)
 @click.argument("queue")
 @click.argument("payload", required=False, metavar="[JSON|-|@FILE]")
-@click.option("--note", default="", help="A word to the receiver, beside the payload.")
-@click.option("--delay", type=DURATION, default=0, help="Nobody gets it before this time has passed: 90s, 5m, 2h.")
+@click.option("--note", type=WORDS, default="", help="A word to the receiver, beside the payload.")
+@click.option("--delay", type=DELAY, default=0, help="Nobody gets it before this time has passed: 90s, 5m, 2h.")
 @pass_session
 def drop(session: Session, queue: str, payload: str | None, note: str, delay: int) -> None:
     """Drop off one unit of work into QUEUE.
@@ -77,8 +77,8 @@ def complete(session: Session, lease: str, result: str | None) -> None:
     required=True,
     help="try_again counts as an attempt, not_for_me as nothing; impossible is final, and its sender is told.",
 )
-@click.option("--reason", default="", help="Why; the next holder or the sender reads it.")
-@click.option("--delay", type=DURATION, default=None, help="Only for try_again: not before this time has passed.")
+@click.option("--reason", type=WORDS, default="", help="Why; the next holder or the sender reads it.")
+@click.option("--delay", type=DELAY, default=None, help="Only for try_again: not before this time has passed.")
 @click.option("--checkpoint", default=None, metavar="JSON|-|@FILE", help="What you have so far, for the next holder.")
 @pass_session
 def back(session: Session, lease: str, outcome: str, reason: str, delay: int | None, checkpoint: str | None) -> None:

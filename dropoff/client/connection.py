@@ -32,7 +32,7 @@ PAUSE_S_MAX: Final = 1.0
 NOT_SENT: Final = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout, httpx2.UnsupportedProtocol)
 GATEWAY: Final = frozenset({502, 503, 504})  # 503 is the broker without its store, or a balancer without a broker
 
-Again = Literal["always", "unsent"]
+Again = Literal["always", "unsent", "read"]  # a read may be sent as often as one likes, and leaves no doubt
 
 
 def connection(
@@ -107,7 +107,7 @@ class Connection:
     async def get(self, path: str, **query: str | int | None) -> dict[str, Any]:
         """A read; what is None is not asked."""
         params = {name: str(value) for name, value in query.items() if value is not None}
-        return await self._answered("GET", str(httpx2.URL(path, params=params)), None, {}, "always", ANSWER_S)
+        return await self._answered("GET", str(httpx2.URL(path, params=params)), None, {}, "read", ANSWER_S)
 
     async def post(self, path: str, body: Mapping[str, Any], answer_s: float = ANSWER_S) -> dict[str, Any]:
         """An operator's act. Sent again only where it certainly did not arrive: a new agent's bearer is shown once."""
@@ -135,18 +135,17 @@ class Connection:
         fields = as_object(answer.content)
         if answer.status_code == 200 and fields is not None:
             return fields
-        raise self._refusal(answer)
+        raise self._refusal(answer, again)
 
-    def _refusal(self, answer: httpx2.Response) -> Exception:
+    def _refusal(self, answer: httpx2.Response, again: Again) -> Exception:
         heard = said(answer.content)
         if heard is None:
             kind = answer.headers.get("content-type", "nothing")
-            return BrokerUnreachable(
-                url=self.url, why=f"it answered {answer.status_code} with {kind}, which no broker does", sent=True
-            )
+            why = f"it answered {answer.status_code} with {kind}, which no broker does"
+            return BrokerUnreachable(url=self.url, why=why, sent=True, read=again == "read")
         if heard.code == "unauthenticated" and not self._has_credential:
             return CredentialUnusable(
-                f"There is no credential for {self.url}. Looked at: {self._missing}. Nothing was stored. "
+                f"There is no credential for {self.url}. Looked at: {self._missing}. "
                 "On the broker's machine, `dropoff up` makes one; elsewhere set DROPOFF_CREDENTIAL_FILE."
             )
         return RemoteError(heard)
@@ -158,7 +157,7 @@ class Connection:
         pause_s, sent, doubt = PAUSE_S, False, False
         while True:
             answer, failure = None, None
-            doubt = doubt or sent  # an earlier try may have done it, whatever this one hears
+            doubt = doubt or (sent and again != "read")  # an earlier try may have done it, whatever this one hears
             try:
                 answer = await send()
             except httpx2.TransportError as error:
@@ -171,8 +170,9 @@ class Connection:
                 return answer
             if over:
                 why = _why(failure) if answer is None else f"it answers {answer.status_code}"
-                raise BrokerUnreachable(url=self.url, why=why, sent=sent or doubt) from failure
-            doubt = doubt or (answer is not None and NOTHING_DONE not in answer.content)
+                raise BrokerUnreachable(url=self.url, why=why, sent=sent or doubt, read=again == "read") from failure
+            if answer is not None and again != "read":
+                doubt = doubt or NOTHING_DONE not in answer.content
             await asyncio.sleep(pause_s * random.uniform(0.5, 1.0))
             pause_s = min(pause_s * 2, PAUSE_S_MAX)
 

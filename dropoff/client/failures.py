@@ -75,9 +75,12 @@ class BrokerUnreachable(DropoffError):
     url: str
     why: str
     sent: bool = False  # whether a call may have arrived
+    read: bool = False  # it could not have changed anything
 
     def sentence(self) -> str:
         what = f"No broker answers at {self.url} ({self.why})."
+        if self.sent and self.read:
+            return f"{what} See that the broker runs (dropoff up), then ask again."
         if self.sent:
             return (
                 f"{what} The call may have arrived: it is not known whether anything was stored. See that the broker "

@@ -48,6 +48,15 @@ OUTAGE_MS: Final = 3_000  # three beats missed by every broker: nobody could hav
 BATCH_CALLS_MAX: Final = 100  # calls that one request to /v1/batch may hold
 PICKED_AT_ONCE_MAX: Final = 100
 
+QUEUE_SETTINGS: Final = {  # the least and the most, by the names that operators give them
+    "lease_seconds": (LEASE_MS_MIN // 1_000, LEASE_MS_MAX // 1_000),
+    "max_attempts": (1, 1_000),
+    "max_bytes": (1, PAYLOAD_BYTES_MAX),
+    "max_waiting": (1, WAITING_MAX_DEFAULT),
+    "expires_seconds": (0, EXPIRES_MS_MAX // 1_000),
+    "retention_seconds": (RETENTION_MS_MIN // 1_000, EXPIRES_MS_MAX // 1_000),
+}
+
 OBEYED_BY_STEPS: Final = {
     "attempts_kept": ATTEMPTS_KEPT,
     "beat_ms": BEAT_MS,

@@ -38,7 +38,9 @@ def require(caller: Caller, act: Act, queue: str, queues: Sequence[QueueName]) -
     others: list[Act] = [other for other in ("drop", "pick", "inspect", "operate") if may(caller, other, queue)]
     if queue in queues and others:
         doing = f"{DOING[act]} '{queue}'"
-        raise NotAllowed(agent=caller.agent, doing=doing, only=tuple(_short(other) for other in others))
+        raise NotAllowed(
+            agent=caller.agent, doing=doing, only=tuple(_short(other) for other in others), needs=f"{act}:{queue}"
+        )
     mine = allowed(caller, act, queues)
     meant = difflib.get_close_matches(queue, mine, n=1)
     raise QueueUnknown(queue=queue, doing=DOING[act], allowed=mine, meant=meant[0] if meant else "")
@@ -50,13 +52,13 @@ def only_one(caller: Caller, act: Act, verb: str, queues: Sequence[QueueName]) -
     if len(mine) == 1:
         return mine[0]
     if not mine:
-        raise NotAllowed(agent=caller.agent, doing=f"{DOING[act]} any queue")
+        raise NotAllowed(agent=caller.agent, doing=f"{DOING[act]} any queue", needs=f"{act}:QUEUE")
     raise QueueNeeded(verb=verb, doing=DOING[act], allowed=mine)
 
 
 def require_admin(caller: Caller, doing: str) -> AgentName:
     if not any(grant.act == "admin" for grant in caller.grants):
-        raise NotAllowed(agent=caller.agent, doing=doing)
+        raise NotAllowed(agent=caller.agent, doing=doing, needs="admin")
     return caller.agent
 
 

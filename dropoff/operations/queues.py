@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -14,8 +14,10 @@ from dropoff.core.deciding import decided, half_done, unfrozen
 from dropoff.core.handoff import HandoffId, QueueName
 from dropoff.core.queue import Queue, QueueState
 from dropoff.core.store import StoredSchema
-from dropoff.errors import ArgumentsInvalid, Problem, QueueNotEmpty, SchemaUnknown
+from dropoff.errors import ArgumentsInvalid, Problem, QueueExists, QueueNotEmpty, SchemaUnknown
 from dropoff.operations.acting import Acting, require_name
+
+UNDER_WAY: Final = ("waiting", "leased", "scheduled", "held")  # with one of these a queue is not empty
 
 
 class NewQueue(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -48,14 +50,22 @@ class Queues(Acting):
         return await self._done(caller, "register schemas", push)
 
     async def add_queue(self, caller: Caller, new: NewQueue) -> Queue:
-        """Make the queue; the same again is the same queue, other settings are `QueueExists`."""
+        """Make the queue; the same again is the same queue, other settings are `QueueExists`.
+
+        Whether it is open, paused or draining is no setting: somebody has done that to it since.
+        """
         require_name("name", new.name, "dropoff queue add")
         _require_limits(new, "dropoff queue add")
 
         async def add(caller: Caller) -> Queue:
             ref, hash = await self._pinned(new.schema)
-            bare = Queue(name=QueueName(new.name), schema=ref, schema_hash=hash)
-            return await self.store.put_queue(caller, _queue(new, bare))
+            wanted = _queue(new, Queue(name=QueueName(new.name), schema=ref, schema_hash=hash))
+            there = (await self.store.queues(fresh=True)).get(wanted.name)
+            if there is None:
+                return await self.store.put_queue(caller, wanted)
+            if differs := _differences(there, wanted):
+                raise QueueExists(queue=wanted.name, differs=differs)
+            return there
 
         return await self._done(caller, "add queues", add)
 
@@ -75,7 +85,8 @@ class Queues(Acting):
 
         async def change(caller: Caller) -> Queue:
             queue = await self._operated_queue(caller, name)
-            return await self._put(caller, queue, msgspec.structs.replace(queue, state=state, reason=reason))
+            why = reason or (queue.reason if state == queue.state else "")  # said again without one, it keeps its own
+            return await self._put(caller, queue, msgspec.structs.replace(queue, state=state, reason=why))
 
         return await decided(self.store, await unfrozen(self.store, caller), change)
 
@@ -109,9 +120,9 @@ class Queues(Acting):
 
     async def _require_empty(self, queue: Queue) -> None:
         figures = (await self.store.figures([queue.name]))[queue.name]
-        left = figures.waiting + figures.leased + figures.scheduled + figures.held
-        if left:
-            raise QueueNotEmpty(queue=queue.name, left=left)
+        states = tuple((state, getattr(figures, state)) for state in UNDER_WAY)
+        if left := sum(count for _, count in states):
+            raise QueueNotEmpty(queue=queue.name, left=left, states=states)
 
     async def _erase_all(self, caller: Caller, queue: QueueName) -> int:
         """Forget all that has ended in a queue that keeps nothing.
@@ -172,21 +183,23 @@ def _settings(queue: Queue) -> NewQueue:
     )
 
 
+def _differences(there: Queue, wanted: Queue) -> tuple[str, ...]:
+    """The settings in which two queues are not the same, each with what it is and what it was to be."""
+    has, said = msgspec.structs.asdict(_settings(there)), msgspec.structs.asdict(_settings(wanted))
+    return tuple(
+        name if name == "purpose" else f"{name} {has[name]}, not {said[name]}"
+        for name in has
+        if has[name] != said[name]
+    )
+
+
 def _require_limits(new: NewQueue, verb: str) -> None:
     """Each setting within what the broker can keep its promise for."""
-    ranges = {
-        "lease_seconds": (limits.LEASE_MS_MIN // 1_000, limits.LEASE_MS_MAX // 1_000),
-        "max_attempts": (1, 1_000),
-        "max_bytes": (1, limits.PAYLOAD_BYTES_MAX),
-        "max_waiting": (1, limits.WAITING_MAX_DEFAULT),
-        "expires_seconds": (0, limits.EXPIRES_MS_MAX // 1_000),
-        "retention_seconds": (limits.RETENTION_MS_MIN // 1_000, limits.EXPIRES_MS_MAX // 1_000),
-    }
     problems = [
         Problem(
             path=name, problem=f"{getattr(new, name)} is not between {least} and {most}", got=str(getattr(new, name))
         )
-        for name, (least, most) in ranges.items()
+        for name, (least, most) in limits.QUEUE_SETTINGS.items()
         if not least <= getattr(new, name) <= most
     ]
     if len(new.purpose) > limits.PURPOSE_CHARS_MAX:

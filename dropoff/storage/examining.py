@@ -102,7 +102,7 @@ def check_version(info: dict[str, str]) -> None:
     if int(version.partition(".")[0]) < least:
         raise StoreRefused(
             f"The store is {'Valkey' if least == 8 else 'Redis'} {version}; "
-            "dropoff needs Redis 7.0 or Valkey 8, or newer. Upgrade it, or unset DROPOFF_STORE for the embedded one."
+            "dropoff needs Redis 7.0 or Valkey 8, or newer. Upgrade it, or use the embedded one, without DROPOFF_STORE."
         )
 
 

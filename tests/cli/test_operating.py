@@ -110,6 +110,25 @@ def test_a_paused_queue_takes_work_and_gives_none_until_it_is_resumed(broker: Up
     assert picked(broker, queue)["handoff_id"] == id
 
 
+def test_a_queue_that_is_stopped_again_keeps_its_reason_unless_another_is_given(broker: Up, queue: str):
+    broker.ask("queue", "pause", queue, "--reason", "audit")
+    assert broker.ask("queue", "pause", queue).json["reason"] == "audit"
+    assert broker.ask("queue", "pause", queue, "--reason", "longer audit").json["reason"] == "longer audit"
+    assert broker.ask("queue", "drain", queue).json["reason"] == "", "it is another state, and has a reason of its own"
+
+
+def test_a_queue_that_is_stopped_is_the_same_queue_when_it_is_made_again(broker: Up, queue: str):
+    """Only settings count; what somebody has done to it since stays done."""
+    for act in ("pause", "drain"):
+        stopped = broker.ask("queue", act, queue, "--reason", "audit").json
+        again = broker.ask("queue", "add", queue, "--schema", "brief")
+        assert (again.code, again.json) == (0, stopped), again.err
+    other = broker.ask("queue", "add", queue, "--schema", "brief", "--lease", "10m", "--purpose", "Why")
+    assert (other.code, other.out) == (5, "")
+    assert "It has: purpose, lease_seconds 300, not 600." in other.err
+    assert broker.ask("queue", "show", queue).json == stopped
+
+
 def test_a_draining_queue_gives_work_and_takes_none(broker: Up, queue: str):
     id = dropped(broker, queue)
     drained = twice(broker, "queue", "drain", queue, "--reason", "moving")
@@ -182,8 +201,15 @@ def test_an_edit_that_says_nothing_or_too_much_changes_nothing(broker: Up, queue
     assert broker.ask("queue", "edit", queue, "--lease", "soon").code == 2
     assert broker.ask("queue", "edit", queue, "--lease", "never").code == 2
     refused = broker.ask("queue", "edit", queue, "--max-attempts", "3", "--retention", "1s")
-    assert (refused.code, refused.out) == (6, "")
-    assert "retention_seconds: 1 is not between" in refused.err
+    assert (refused.code, refused.out) == (2, "")
+    assert "Invalid value for '--retention': 1s is not between 1m and 365d." in refused.err
+    for flag, value in (
+        ("--lease", "30d"), ("--lease", "0"), ("--expires", "366d"), ("--max-attempts", "0"), ("--max-bytes", "300000"),
+        ("--max-waiting", "0"), ("--purpose", "x" * 501),
+    ):  # fmt: skip
+        refused = broker.ask("queue", "edit", queue, flag, value)
+        assert (refused.code, refused.out) == (2, ""), flag
+        assert f"Invalid value for '{flag}'" in refused.err
     assert broker.ask("queue", "show", queue).json == before
 
 
@@ -197,7 +223,7 @@ def test_a_queue_is_removed_when_it_is_empty_and_somebody_means_it(broker: Up, q
     assert "--yes" in unsaid.err
     left = broker.ask("queue", "rm", queue, "--yes")
     assert (left.code, left.out) == (5, "")
-    assert "still holds 1 handoff" in left.err
+    assert "still holds 1 handoff (1 waiting)." in left.err
     assert f"dropoff queue drain {queue}" in left.err
     assert shown(broker, id)["state"] == "waiting"
     assert broker.ask("queue", "show", queue).json["state"] == "open"
@@ -217,6 +243,7 @@ def test_on_a_terminal_removal_says_what_is_forgotten_and_asks(broker: Up, queue
     left = terminal("queue", "rm", queue)
     assert left.end() == 5
     assert "Remove it?" not in left.shown
+    assert "still holds 1 handoff (1 waiting)." in left.shown
     assert broker.ask("handoff", "withdraw", id).code == 0
 
     for answer, code, there in (("n\n", 1, 0), ("\n", 1, 0), ("y\n", 0, 3)):
@@ -225,6 +252,7 @@ def test_on_a_terminal_removal_says_what_is_forgotten_and_asks(broker: Up, queue
         asked.type(answer)
         assert asked.end() == code
         assert ("Nothing was changed." in asked.shown) == (code == 1)
+        assert "Error" not in asked.shown, "a no is no error"
         assert broker.ask("queue", "show", queue).code == there
 
 
@@ -385,6 +413,35 @@ def test_nobody_approves_what_they_dropped_off_themselves(broker: Up, approved: 
     assert shown(broker, id)["state"] == "held"
 
 
+def test_a_sender_is_told_so_before_anything_is_asked_of_it(broker: Up, approved: str, terminal: Any):
+    """Without the digest too, on a terminal and in a script, whether it may inspect or not."""
+    partner = agent(broker, "partner", f"drop:{approved}", f"operate:{approved}")
+    id = dropped(broker, approved, partner)
+    mine = dropped(broker, approved)
+    for verb in (["approve"], ["deny", "--reason", "x"]):
+        for which, credential in ((id, partner), (mine, "")):
+            refused = broker.ask("handoff", *verb, which, credential=credential)
+            assert (refused.code, refused.out) == (4, "")
+            assert "somebody else must approve or deny it" in refused.err
+    at_a_terminal = terminal("handoff", "approve", mine)
+    assert at_a_terminal.end() == 4
+    assert "Approve it?" not in at_a_terminal.shown
+    assert (shown(broker, id)["state"], shown(broker, mine)["state"]) == ("held", "held")
+
+
+def test_a_single_operator_gets_out_of_it_by_the_two_commands_that_the_refusal_names(broker: Up, approved: str):
+    id = dropped(broker, approved)
+    digest = shown(broker, id)["digest"]
+    refused = broker.ask("handoff", "approve", id, "--digest", digest).err
+    [add, approve] = [line.split() for line in refused.splitlines() if line.startswith("  dropoff ")]
+    assert approve[1:4] == ["handoff", "approve", id]
+    made = broker.ask(*add[1:3], "second", *add[4:8])
+    assert made.json["grants"] == [f"inspect:{approved}", f"operate:{approved}"], "the very grants that it names"
+    by_second = {"credential": made.json["credential_file"]}
+    assert broker.ask("handoff", "show", id, **by_second).json["digest"] == digest
+    assert broker.ask(*approve[1:4], "--digest", digest, **by_second).json["state"] == "waiting"
+
+
 def test_on_a_terminal_the_payload_is_shown_before_the_question(broker: Up, approved: str, terminal: Any):
     """Without a control character of the sender's; a no changes nothing."""
     sender = agent(broker, "s3", f"drop:{approved}")
@@ -408,6 +465,8 @@ def test_on_a_terminal_the_payload_is_shown_before_the_question(broker: Up, appr
     moved = terminal("handoff", "deny", id, "--reason", "x")
     assert moved.end() == 5
     assert "is waiting, not held. Nothing was changed." in moved.shown
+    assert "Error" not in no.shown, "a no is no error"
+    assert no.shown.rstrip().endswith("Nothing was changed.")
 
 
 # ---- handoffs: resubmit -----------------------------------------------------------------------------------------

@@ -163,6 +163,7 @@ FACTS = {
     "<class 'bool'>": False,
     "tuple[str, ...]": ("a", "b"),
     "tuple[Problem, ...]": (Problem(path="payload.a", problem="missing (required)"),),
+    "tuple[tuple[str, int], ...]": (("waiting", 3),),
     "Literal['nothing', 'unknown']": "nothing",
 }
 

@@ -4,6 +4,7 @@
 prove oneself, and what passes by itself says when to come again.
 """
 
+import difflib
 import logging
 import secrets
 from functools import cache
@@ -15,6 +16,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from dropoff import errors
+from dropoff.doors import verbs
 from dropoff.errors import DropoffError, InternalError, MethodNotAllowed, Problem, Retry, RouteUnknown
 
 log = logging.getLogger("dropoff.doors")
@@ -88,7 +90,15 @@ async def no_such_route(request: Request, error: Exception) -> Response:
         known = (error.headers or {}).get("Allow", "")
         allowed = tuple(name.strip() for name in known.split(",") if name.strip() not in ("", "HEAD"))
         return respond(MethodNotAllowed(method=request.method, path=path, allowed=tuple(sorted(allowed))))
-    return respond(RouteUnknown(path=path))
+    return respond(RouteUnknown(path=path, meant=_meant(path)))
+
+
+def _meant(path: str) -> str:
+    """The verb's address, for who asks by the name of its tool, or nearly by its own."""
+    name = path.removeprefix("/v1").strip("/")
+    tool = verbs.by_tool(name)
+    close = [tool.path] if tool else difflib.get_close_matches(name, [verb.path for verb in verbs.VERBS], n=1)
+    return f"/v1/{close[0]}" if close else ""
 
 
 async def unexpected(request: Request, error: Exception) -> Response:

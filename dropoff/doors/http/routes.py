@@ -18,6 +18,7 @@ from dropoff.doors.forms import form_of
 from dropoff.doors.house import House
 from dropoff.doors.http import agents, batch, calls, openapi, operators, problems, shapes
 from dropoff.doors.http.calls import Call
+from dropoff.doors.http.operators.told import to_operator
 from dropoff.doors.http.table import Row
 from dropoff.doors.leaving import CallerLeftError
 from dropoff.errors import BrokerUnavailable, DropoffError
@@ -63,16 +64,21 @@ def _by_method(house: House, served: list[Row]) -> Endpoint:
 
 
 def _endpoint(house: House, row: Row) -> Endpoint:
+    of_operators = row in operators.ROWS
+
+    def refused(error: DropoffError) -> Response:
+        return problems.respond(error, to_operator(error, reads=row.method == "GET") if of_operators else "")
+
     async def answer(request: Request) -> Response:
         try:
             call = await _call(house, row, request)
             return _json(msgspec.json.encode(await row.answer(house, call, request)))
         except DropoffError as error:
-            return problems.respond(error)
+            return refused(error)
         except CallerLeftError:
             return Response(status_code=CLIENT_GONE)
         except Exception as error:  # noqa: BLE001  # whatever it is, the caller gets an id and the log the rest
-            return problems.internal(error)
+            return refused(problems.fault(error))
 
     return answer
 

@@ -81,7 +81,7 @@ async def test_a_queue_is_removed_with_what_ended_in_it_and_not_with_what_goes_o
     lease = (await writer.done("/v1/pick_up"))["lease_id"]
     before = desk.stored()
     told = problem(await desk.operator.ask("/v1/queues/research/remove"), 409, "queue_not_empty")
-    assert "still holds 1 handoff." in told["detail"]
+    assert "still holds 1 handoff (1 leased)." in told["detail"]
     assert desk.stored() == before
 
     await writer.done("/v1/complete", {"lease_id": lease})

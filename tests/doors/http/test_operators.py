@@ -160,6 +160,7 @@ OPERATING: dict[str, Any] = {
     f"/v1/handoffs/{NO_HANDOFF}/deny": {"digest": "0"},
     f"/v1/handoffs/{NO_HANDOFF}/release": {"lease_id": f"{NO_HANDOFF}.1"},
     f"/v1/handoffs/{NO_HANDOFF}/resubmit": {},
+    f"/v1/handoffs/{NO_HANDOFF}/withdraw": {},
 }
 READS = (
     "/v1/schemas",

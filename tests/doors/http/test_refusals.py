@@ -120,19 +120,22 @@ STRANGERS = {
 
 
 async def test_strangers_all_hear_the_same(desk: Desk):
-    """One text for every cause, whatever they ask, and how one proves oneself."""
+    """One text for every cause at each address, and how one proves oneself."""
     nobody = desk.as_agent("")
     before = desk.stored()
-    told: list[dict[str, Any]] = []
+    told: dict[str, list[dict[str, Any]]] = {"agent": [], "operator": []}
     for headers in STRANGERS.values():
-        for answer in (
-            await nobody.ask("/v1/drop_off", {"payload": WORK}, **headers),
-            await nobody.ask("/v1/drop_off", b"{", **headers),
-            await nobody.http.get("/v1/agents", headers=headers),
+        for door, answer in (
+            ("agent", await nobody.ask("/v1/drop_off", {"payload": WORK}, **headers)),
+            ("agent", await nobody.ask("/v1/drop_off", b"{", **headers)),
+            ("operator", await nobody.http.get("/v1/agents", headers=headers)),
+            ("operator", await nobody.http.get("/v1/queues/research", headers=headers)),
         ):
-            told.append(problem(answer, 401, "unauthenticated"))
+            told[door].append(problem(answer, 401, "unauthenticated"))
             assert answer.headers["www-authenticate"] == 'Bearer realm="dropoff"'
-    assert told == told[:1] * len(told)
+    for heard in told.values():
+        assert heard == heard[:1] * len(heard)
+    assert "dropoff doctor" in told["operator"][0]["detail"]
     assert desk.stored() == before
 
 
@@ -216,6 +219,10 @@ async def test_an_unknown_address_or_method_is_a_problem_too(desk: Desk, scout: 
     problem(await scout.ask("/v1/dropoff", {}), 404, "route_unknown")
     problem(await scout.look("/docs"), 404, "route_unknown")
     problem(await scout.ask("/v1/drop_off/", {}), 404, "route_unknown")
+    for name, meant in (("complete_handoff", "complete"), ("extend_lease", "extend"), ("dropoff", "drop_off")):
+        told = problem(await scout.ask(f"/v1/{name}", {}), 404, "route_unknown")
+        assert f"Did you mean '/v1/{meant}'?" in told["detail"]
+    assert "Did you mean" not in problem(await scout.look("/v1/favicon.ico"), 404, "route_unknown")["detail"]
     answer = await scout.look("/v1/drop_off")
     assert "only POST" in problem(answer, 405, "method_not_allowed")["detail"]
     assert answer.headers["allow"] == "POST"

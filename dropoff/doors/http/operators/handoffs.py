@@ -1,4 +1,4 @@
-"""Handoffs: listed, shown whole, judged, taken from a holder that hangs, put back as new ones."""
+"""Handoffs: listed, shown whole, judged, withdrawn, taken from a holder that hangs, put back as new ones."""
 
 from typing import Annotated, Any, Final, Literal
 
@@ -12,13 +12,14 @@ from dropoff.core.handoff import Handoff
 from dropoff.core.lease import Lease
 from dropoff.core.ledger import Entry, Receipt
 from dropoff.core.lifecycle import FINAL, LEASED, SCHEDULED, State
+from dropoff.core.requests import Withdraw
 from dropoff.core.store import Judged, Judging, Released
 from dropoff.doors import answers
 from dropoff.doors.answers import iso
 from dropoff.doors.house import House
-from dropoff.doors.http.agents_shapes import DropOffAnswer
+from dropoff.doors.http.agents_shapes import DropOffAnswer, WithdrawAnswer
 from dropoff.doors.http.calls import Call
-from dropoff.doors.http.operators.asked import Nothing
+from dropoff.doors.http.operators.asked import Nothing, Why
 from dropoff.doors.http.shapes import Answer, AttemptShape, Payload, Shape, Time
 from dropoff.doors.http.table import Answering, Row
 from dropoff.errors import ArgumentsInvalid, Problem
@@ -146,6 +147,11 @@ async def _release(house: House, call: Call, request: Request) -> ChangedHandoff
     return _changed(await house.operations.release(call.caller, wanted.lease_id, wanted.reason))
 
 
+async def _withdraw(house: House, call: Call, request: Request) -> dict[str, Any]:
+    asked = Withdraw(handoff_id=call.path["id"], reason=call.given.reason)
+    return answers.withdrawn(await house.broker.withdraw(call.caller, asked)).with_receipt
+
+
 async def _resubmit(house: House, call: Call, request: Request) -> dict[str, Any]:
     done = await house.broker.resubmit(call.caller, call.path["id"])
     answer = answers.dropped_off(done)
@@ -202,6 +208,9 @@ ROWS: Final = (
     Row("POST", "/v1/handoffs/{id}/release", "handoff release", "Take work from a holder that hangs; it counts as "
         "nobody's failure.",
         Releasing, ChangedHandoff, (*_NO_HANDOFF, "handoff_moved", "lease_unknown"), _release),
+    Row("POST", "/v1/handoffs/{id}/withdraw", "handoff withdraw", "Take a handoff back; while somebody holds it, its "
+        "holder is asked.",
+        Why, WithdrawAnswer, (*_NO_HANDOFF, "handoff_settled", "frozen"), _withdraw),
     Row("POST", "/v1/handoffs/{id}/resubmit", "handoff resubmit", "Put what has ended back as a new handoff that names "
         "the old. Said again: the same new one.",
         Nothing, DropOffAnswer,
