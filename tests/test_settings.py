@@ -103,6 +103,7 @@ def test_a_store_that_is_no_url_is_refused_without_its_secret(given: dict[str, s
         settings(given, {"DROPOFF_STORE": "http://ann:secret@host"})
 
     assert "secret" not in refusal.value.sentence()
+    assert refusal.value.sentence().startswith("--store is" if given else "DROPOFF_STORE is"), "as it was said"
 
 
 @pytest.mark.parametrize(

@@ -46,7 +46,7 @@ class Agents(Acting):
             if known and known.bearers == principal.bearers:
                 return known  # made by this very call, whose caller changed meanwhile
             if known:
-                raise AgentExists(agent=name)
+                raise AgentRevoked(agent=name) if known.standing == "revoked" else AgentExists(agent=name)
             return await self.store.put_principal(caller, principal)
 
         return MadeAgent(principal=await self._done(caller, "add agents", add), bearer=bearer)

@@ -41,6 +41,7 @@ steps when it is read again.
 """
 
 import asyncio
+import logging
 import os
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager, suppress
@@ -54,6 +55,8 @@ from dropoff.storage import server
 from dropoff.storage.folder import prepare, refuse_network, short_enough, sweep, try_to_write, written
 from dropoff.storage.lock import Lock
 from dropoff.storage.restarts import Restarts
+
+log = logging.getLogger("dropoff.storage")
 
 POLL_S = 0.005
 ANSWER_LIMIT_S = 15.0  # for a server that does not answer at all; a healthy one takes a few milliseconds
@@ -163,7 +166,9 @@ class EmbeddedStore:
                 return
             if not free and not alive.take():  # it ended while we asked, so now the lock is there to be taken
                 raise StoreRefused(f"{alive.path} is held, but by no store. Find the holder with lsof and stop it.")
-            self._restarts.ended(self._last_words)
+            if self._restarts.ended(self._last_words):
+                last = server.last_lines(self.folder, 1).strip()
+                log.warning("the store has ended, and is started again; the last line of its log: %s", last)
             self._restarts.refuse_too_early()
             try:
                 await self._start(binary, socket, alive)

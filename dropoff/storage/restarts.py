@@ -33,11 +33,11 @@ class Restarts:
         """How the store ends from here on is no affair of ours."""
         self._life = None
 
-    def ended(self, why: Callable[[], str]) -> None:
-        """There is none. What it leaves is judged once; `why` says how it ended."""
+    def ended(self, why: Callable[[], str]) -> bool:
+        """There is none. What it leaves is judged once, and then it is news (True); `why` says how it ended."""
         life, self._life = self._life, None
         if life is None:
-            return
+            return False
         began, written = life
         if self._written() > written or self._clock() - began > OF_USE_S:
             self._backoff.succeeded()
@@ -46,6 +46,7 @@ class Restarts:
             self.failed(why())
         else:
             self._suspect = True
+        return True
 
     def failed(self, why: str) -> None:
         self._why, self._suspect = why, True

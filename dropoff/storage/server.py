@@ -140,7 +140,7 @@ def keep_small(folder: Path) -> None:
             log.replace(log.with_suffix(".log.old"))
 
 
-def last_lines(folder: Path) -> str:
+def last_lines(folder: Path, shown: int = LOG_LINES_SHOWN) -> str:
     """What the server said last, for the one who has to mend it."""
-    lines = (folder / LOG).read_text(errors="replace").splitlines()[-LOG_LINES_SHOWN:]
+    lines = (folder / LOG).read_text(errors="replace").splitlines()[-shown:]
     return "\n".join(f"  {line[:200]}" for line in lines)

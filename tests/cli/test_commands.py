@@ -66,8 +66,8 @@ def test_the_same_queue_again_is_the_same_and_another_is_a_conflict(broker: Up, 
     assert broker.ask("queue", "show", queue).json["lease_seconds"] == 90
     assert broker.ask("queue", "add", "other", "--schema", "nowhere").code == 3
     short = broker.ask("queue", "add", "other", "--schema", "brief", "--lease", "1")
-    assert (short.code, short.out) == (6, "")
-    assert "lease_seconds: 1 is not between 5 and 86400" in short.err
+    assert (short.code, short.out) == (2, "")
+    assert "Invalid value for '--lease': 1 is not between 5s and 1d." in short.err
     assert broker.ask("queue", "show", "nowhere").code == 3
 
 
@@ -188,6 +188,24 @@ def test_a_credential_is_never_overwritten_and_nobody_is_made_without_a_place_fo
     assert "never overwritten" in heard.err
     assert file.read_text() == "another broker's"
     assert broker.ask("agent", "show", "dave").code == 3
+
+
+def test_a_name_that_is_taken_is_said_also_where_its_file_is_still_there(broker: Up):
+    """And that of a revoked agent stays taken; no detour over the file tells it."""
+    agent(broker, "taken-name")
+    file = broker.data / "agents" / "taken-name.bearer"
+    before = file.read_text()
+    taken = broker.ask("agent", "add", "taken-name")
+    assert (taken.code, taken.out) == (5, "")
+    assert "Agent 'taken-name' exists" in taken.err
+    assert "dropoff agent grant taken-name GRANT" in taken.err
+    assert broker.ask("agent", "revoke", "taken-name").code == 0
+    for form in ("table", "json"):
+        revoked = broker.ask("agent", "add", "taken-name", "-o", form)
+        assert (revoked.code, revoked.out) == (5, "")
+        assert "Agent 'taken-name' is revoked, which is final: its name stays taken" in revoked.err
+        assert "dropoff agent add NAME --grant GRANT" in revoked.err
+    assert file.read_text() == before
 
 
 def test_a_refused_agent_leaves_no_file(broker: Up):

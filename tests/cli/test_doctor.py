@@ -124,6 +124,17 @@ def test_a_data_folder_without_a_credential_is_found(broker: Up, tmp_path: Path)
     assert "--data or DROPOFF_DATA" in found["credential"]["fix"]
 
 
+def test_what_is_paused_is_told_and_is_nothing_wrong(broker: Up):
+    """With the command that ends it, and with exit code 0."""
+    assert broker.ask("queue", "pause", "research", "--reason", "audit").code == 0
+    heard = broker.ask("doctor", "-o", "table")
+    assert broker.ask("queue", "resume", "research").code == 0
+    assert (heard.code, heard.err) == (0, "All is well.\n")
+    assert heard.out.startswith(
+        "· Queue 'research' is paused: nothing goes out (\"audit\").\n    Ends by: dropoff queue resume research\n"
+    )
+
+
 def test_an_agent_is_told_that_it_sees_half_of_it(broker: Up):
     """Its credential is good, and what the broker runs on is none of its business."""
     file = broker.ask("agent", "add", "curious", "--grant", "pick:research").json["credential_file"]

@@ -74,6 +74,20 @@ def test_its_two_agents_hand_off_work(ups: Callable[..., Up], folder: Path):
     assert [entry["actor"] for entry in whole["entries"]] == ["researcher", "writer", "writer"]
 
 
+def test_its_agents_say_in_a_sentence_what_keeps_them_from_working(ups: Callable[..., Up], folder: Path):
+    """No bearer yet, no broker, a bearer that is not known, a call that is refused."""
+    up = ups()
+    assert up.ask("init").code == 0
+    assert "dropoff apply dropoff.toml" in stopped(agent(folder, "writer.py", up.url))
+    assert up.ask("apply").code == 0
+    assert "Could not reach the server" in stopped(agent(folder, "writer.py", "http://127.0.0.1:1"))
+    assert up.ask("drop", "research", '{"topic": "heat pumps", "audience": "exec"}').code == 0
+    assert up.ask("queue", "drain", "drafts", "--reason", "a move").code == 0
+    assert "Queue 'drafts' takes no new work (\"a move\")" in stopped(agent(folder, "researcher.py", up.url))
+    assert up.ask("agent", "revoke", "writer").code == 0
+    assert "The broker does not know who is calling" in stopped(agent(folder, "writer.py", up.url))
+
+
 def agent(folder: Path, script: str, url: str) -> "subprocess.Popen[str]":
     """Run as its reader would; where the bearers are was written into it by `init`."""
     if os.environ.get("CI") is None:
@@ -86,6 +100,17 @@ def agent(folder: Path, script: str, url: str) -> "subprocess.Popen[str]":
         stderr=subprocess.PIPE,
         text=True,
     )
+
+
+def stopped(agent: "subprocess.Popen[str]") -> str:
+    """Its last words, which are no traceback."""
+    try:
+        _, err = agent.communicate(timeout=WAIT_S)
+    finally:
+        agent.kill()
+    assert agent.returncode == 1
+    assert "Traceback" not in err
+    return err
 
 
 def said(agent: "subprocess.Popen[str]") -> str:

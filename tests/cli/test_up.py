@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from dropoff.cli import serving_here
 from tests.cli.brokers import DROPOFF, WAIT_S, Up, clean_environment, run, until
 from tests.cli.conftest import BRIEF
 
@@ -97,6 +98,48 @@ def test_a_refused_store_is_a_sentence_without_its_password_and_no_traceback(tmp
     assert heard.err.startswith("Error: DROPOFF_STORE is no URL of a store.")
     assert "Traceback" not in heard.err
     assert "hunter2" not in heard.err + heard.out
+
+
+def test_a_store_that_was_named_by_a_flag_is_refused_by_that_flag(tmp_path: Path):
+    """Whether it is no URL, or nobody is there."""
+    for store, code, words in (
+        ("ftp://127.0.0.1:1", 2, "--store is no URL of a store."),
+        ("redis://127.0.0.1:1", 8, "is --store right?"),
+    ):
+        heard = run("up", "--data", str(tmp_path), "--port", "0", "--store", store)
+        assert heard.code == code
+        assert words in heard.err
+        assert "DROPOFF_STORE" not in heard.err
+    by_variable = run("up", "--data", str(tmp_path), "--port", "0", env={"DROPOFF_STORE": "redis://127.0.0.1:1"})
+    assert "is DROPOFF_STORE right?" in by_variable.err
+
+
+def test_a_second_broker_on_a_folder_hears_of_the_first(ups: Ups, tmp_path: Path):
+    """On the same port it does not start, and on another it serves beside it; each time the first one is named."""
+    first = ups()
+    assert (first.data / serving_here.FILE).stat().st_mode & 0o077 == 0
+    who = f"A broker (pid {first.process.pid}, {first.url})"
+    port = first.url.rpartition(":")[2]
+    again = run("up", "--data", str(first.data), "--port", port)
+    assert (again.code, again.out) == (5, "")
+    assert f"{who} serves {first.data} already." in again.err
+    assert f"dropoff queue ls --url {first.url}" in again.err
+    elsewhere = run("up", "--data", str(tmp_path / "other"), "--port", port)
+    assert elsewhere.code == 5
+    assert "serves" not in elsewhere.err, "it is no broker of this folder"
+
+    beside = ups()
+    assert beside.ask("queue", "ls").code == 0
+    heard = beside.end(signal.SIGTERM)
+    assert f"! {who} serves this data folder already." in heard.err
+    assert first.ask("queue", "ls").code == 0
+
+
+def test_a_broker_that_was_killed_serves_no_more(ups: Ups):
+    killed = ups()
+    killed.end(signal.SIGKILL)
+    assert (killed.data / serving_here.FILE).read_text(), "what it said is still there"
+    assert "already" not in ups().end(signal.SIGTERM).err
 
 
 def test_quiet_means_data_and_errors_only_but_a_warning_stays(ups: Ups):

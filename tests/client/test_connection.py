@@ -1,6 +1,7 @@
 """The client's connection: calls happen once whatever is lost, and silence is told as silence."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -103,6 +104,16 @@ async def test_an_operators_act_is_not_sent_twice(operator: Connection, wire: Wi
         await operator.post("/v1/agents", {"name": "new", "grants": []})
     assert "not known whether" in refusal.value.sentence()
     assert len(wire.requests) == 1
+
+
+async def test_a_read_that_nobody_answers_leaves_no_doubt(operator: Connection, wire: Wire):
+    """It is asked again, and cannot have stored anything, however often its answer was lost."""
+    wire.lose_answers = 1_000
+    with pytest.raises(BrokerUnreachable) as refusal:
+        await within("the refusal", operator.get("/v1/queues"))
+    assert len(wire.requests) > 1
+    assert "ask again" in refusal.value.sentence()
+    assert not re.search("stored|sent", refusal.value.sentence())
 
 
 async def test_a_broker_that_comes_back_in_time_is_found(desk: Desk):

@@ -321,6 +321,21 @@ async def test_a_store_outlives_its_killed_user_and_is_adopted(user: User, other
         assert await connection.get("handoff") == "kept"
 
 
+async def test_a_store_that_is_started_again_is_told_once_with_its_last_line(
+    user: User, data: Path, caplog: pytest.LogCaptureFixture
+):
+    """Whoever wonders about a pause finds it in the broker's log; a first start, and one found alive, are no news."""
+    store = user()
+    socket = await store.ensure()
+    await store.ensure()
+    assert caplog.messages == []
+    await kill_server(data, socket)
+    last = (data / "store" / "store.log").read_text().splitlines()[-1]
+    await store.ensure()
+    await store.ensure()
+    assert caplog.messages == [f"the store has ended, and is started again; the last line of its log: {last.strip()}"]
+
+
 async def test_a_killed_store_is_started_again_with_its_data(user: User, other: Other, data: Path):
     """kill -9 of the store: what it had answered is there, the users are users still, and they share the new one."""
     first, second = user(), await other()

@@ -12,6 +12,8 @@ import redis
 
 from dropoff import doctor, wiring
 from dropoff.core import places
+from dropoff.core.caller import Principal
+from dropoff.core.handoff import AgentName
 from dropoff.doors.app import make_app
 from dropoff.settings import Settings
 from tests.doors.http.house import BRIEF, WORK, Agent
@@ -117,6 +119,41 @@ async def test_nobody_but_an_admin_is_shown_it(clinic: Clinics):
         scout = Agent(str(ward.operator.http.base_url), made["bearer"])
         problem(await scout.look("/v1/doctor"), 403, "not_allowed")
         await scout.http.aclose()
+
+
+async def test_what_an_operator_has_stopped_is_told_with_what_ends_it(clinic: Clinics):
+    """A freeze of everything, frozen agents, queues that are not open: nothing is wrong, and each can be ended."""
+    async with clinic() as ward:
+        ops = ward.operator
+        assert (await ops.done("/v1/schemas/brief", BRIEF))["new"]
+        before = await ward.findings()
+        for name in ("scout", "writer"):
+            await ops.done("/v1/agents", {"name": name})
+            await ops.done("/v1/queues", {"name": name, "schema": "brief"})
+        await ops.done("/v1/freeze", {"reason": "incident 7"})
+        await ops.done("/v1/agents/scout/freeze", {"reason": "it loops"})
+        await ops.done("/v1/queues/scout/pause", {"reason": "audit"})
+        await ops.done("/v1/queues/writer/drain")
+
+        answer = await ops.seen("/v1/doctor")
+        notes = [one for one in answer["findings"] if one["verdict"] == "note"]
+
+        assert [(one["says"], one["fix"]) for one in notes] == [
+            ('Freeze: nobody drops off, picks up or finishes ("incident 7").', "dropoff thaw"),
+            ("Agent 'scout' is frozen (\"it loops\").", "dropoff agent thaw scout"),
+            ("Queue 'scout' is paused: nothing goes out (\"audit\").", "dropoff queue resume scout"),
+            ("Queue 'writer' is draining: nothing comes in.", "dropoff queue resume writer"),
+        ]
+        for path in ("/v1/thaw", "/v1/agents/scout/thaw", "/v1/queues/scout/resume", "/v1/queues/writer/resume"):
+            await ops.done(path)
+        assert (await ward.findings()).keys() == before.keys()
+
+
+def test_of_very_many_that_are_stopped_the_first_are_named():
+    agents = [Principal(agent=AgentName(f"a{number:02}"), standing="frozen") for number in range(12)]
+    notes = list(doctor.stopped(None, agents, ()))
+    assert [one.says for one in notes[-2:]] == ["Agent 'a09' is frozen.", "and 2 more like this."]
+    assert notes[-1].fix == "dropoff agent ls"
 
 
 # ---- the store, ruined while the broker runs --------------------------------------------------------------------

@@ -135,7 +135,7 @@ ROWS: Final = (
     Row("GET", "/v1/agents", "agent ls", "All agents and operators.",
         Nothing, AgentsAnswer, (), _every),
     Row("POST", "/v1/agents", "agent add", "Make an agent with a new bearer, which is shown this once.",
-        NewAgent, AddedAgent, ("agent_exists",), _add),
+        NewAgent, AddedAgent, ("agent_exists", "agent_revoked"), _add),
     Row("GET", "/v1/agents/{name}", "agent show", "One agent, and what it holds now.",
         Nothing, AgentAnswer, _NO_AGENT, _one),
     Row("POST", "/v1/agents/{name}/grant", "agent grant", "Give an agent grants, in force on return.",
