@@ -5,8 +5,9 @@ when the caller or the queue has changed since. Then the records are read anew a
 refusal for want of a grant or a queue never comes to a step, so it asks the gate and the index of queues before it
 stands; what is answered without a step asks the gate.
 
-A gate that lags behind an agent's record, because somebody died between the two, is brought up to date on the way. It
-takes only higher revisions, so that does no harm however often and by whomever it is done.
+A gate that differs from an agent's record, because somebody died between the two or the record was lost and made anew,
+is brought up to date on the way. It takes only higher revisions, so that does no harm however often and by whomever it
+is done.
 """
 
 from collections.abc import Awaitable, Callable, Generator

@@ -28,6 +28,7 @@ from dropoff.core.queue import Queue, QueueFigures
 
 Settling = Literal["release", "retry", "reject"]
 Judging = Literal["approve", "deny"]
+Gated = Literal["changed", "known", "behind"]  # `behind`: the gate's word is above that of the agent's own record
 
 
 class Stale(Exception):
@@ -323,12 +324,15 @@ class Store(Protocol):
         """
         ...
 
-    async def gate(self, by: Caller, agent: AgentName, rev: str, standing: str, reason: str = "") -> bool:
-        """Let the gate know; False if it knew this revision or a higher one."""
+    async def gate(self, by: Caller, agent: AgentName, rev: str, standing: str, reason: str = "") -> Gated:
+        """Let the gate know, which takes only a higher revision."""
         ...
 
     async def enforce(self, agent: AgentName) -> Principal | None:
-        """Let the gate know what the agent's record says now; the record, or None if there is none."""
+        """Let the gate know what the agent's record says now; the record, or None if there is none.
+
+        Where the gate is ahead of the record, the record is put again above it, as it is.
+        """
         ...
 
     # ---- queues and schemas -------------------------------------------------------------------------------------

@@ -44,7 +44,7 @@ class Agents(Acting):
             principal = Principal(agent=AgentName(name), grants=_grants(grants), bearers=(credential.hash_of(bearer),))
             known = await self.store.principal(principal.agent, fresh=True)
             if known and known.bearers == principal.bearers:
-                return known  # made by this very call, whose caller changed meanwhile
+                return await self._in_force(known)  # made by this very call, whose caller changed meanwhile
             if known:
                 raise AgentRevoked(agent=name) if known.standing == "revoked" else AgentExists(agent=name)
             return await self.store.put_principal(caller, principal)
@@ -105,12 +105,20 @@ class Agents(Acting):
             if known is None or (known.agent == EVERYONE and not or_everyone):
                 raise AgentUnknown(agent=name)
             changed = msgspec.structs.replace(known, **change(known))
-            if changed == known:  # said again: somebody may have died between the record and the gate
-                await self.store.gate(caller, known.agent, known.rev, known.standing, known.reason)
-                return known
+            if changed == known:
+                return await self._in_force(known)
             return await self.store.put_principal(caller, changed)
 
         return await self._done(caller, "change agents", act)
+
+    async def _in_force(self, known: Principal) -> Principal:
+        """The record as it is, of which the gate knows on return: somebody may have died between the two."""
+        now = await self.store.enforce(known.agent)
+        if now is None or msgspec.structs.replace(now, rev=known.rev) != known:
+            raise Stale
+        if await self.store.standing(now.agent) != f"{now.rev} {now.standing}":
+            raise Stale
+        return now
 
 
 def _standing(known: Principal, standing: Standing, reason: str) -> dict[str, Any]:

@@ -196,6 +196,7 @@ class Mending(Handoffs, Reading):
     async def _close(self, agent: AgentName) -> int:
         """An agent whose record is lost is nobody, and by the gate's old word it would go on until brokers forget it.
 
+        An operator may make it anew at this very moment: then its record is put above what is said here.
         Not so everybody at once, whose record is made again by the gate's word where it is needed (`everyone`).
         """
         if agent == EVERYONE or await self.principal(agent, fresh=True) is not None:
@@ -205,4 +206,5 @@ class Mending(Handoffs, Reading):
             return 0
         above = str(max(int(rev or 0) + 1, await self._now_ms()))
         await self.gate(caller_upkeep(), agent, above, "revoked", "its record is lost")
+        await self.enforce(agent)
         return 1

@@ -6,6 +6,8 @@ inside the step (`stale`), so a memory can make a call slower, never wrong.
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
+from typing import cast
 
 import msgspec
 
@@ -13,7 +15,7 @@ from dropoff.core.caller import EVERYONE, Caller, Principal, Revision, caller_up
 from dropoff.core.deciding import half_done
 from dropoff.core.handoff import AgentName, QueueName
 from dropoff.core.queue import Queue
-from dropoff.core.store import StoredSchema
+from dropoff.core.store import Gated, Stale, StoredSchema
 from dropoff.errors import BrokerUnavailable, QueueExists
 from dropoff.storage.connection import Source
 from dropoff.storage.keys import Keys
@@ -89,9 +91,18 @@ class Records(Steps):
         return now
 
     async def _opened(self, by: Caller, principal: Principal) -> Principal:
-        """The record is written; now the gate. Whoever dies in between leaves the rest to upkeep (`changing`)."""
+        """The record is written; now the gate. Whoever dies in between leaves the rest to upkeep (`changing`).
+
+        A gate that is ahead was closed by mending, which found the record lost while somebody made it anew. The record
+        is the truth, and is put again as it is, above that word. This undoes no revocation: that stands in the record
+        before it comes to the gate, and both lie on one node, so a store that comes back older has lost the gate's word
+        first.
+        """
         self._principals[principal.agent] = principal
-        await self.gate(by, principal.agent, principal.rev, principal.standing, principal.reason)
+        told = await self.gate(by, principal.agent, principal.rev, principal.standing, principal.reason)
+        if told == "behind":
+            with suppress(Stale):  # somebody has changed the record since, and his is put above as well
+                return await self.put_principal(caller_upkeep(), principal)
         keys = {"changing": self.keys.of("changing")}
         await self._run("changed", caller_upkeep(), keys, agent=principal.agent, agent_rev=principal.rev)
         return principal
@@ -112,7 +123,7 @@ class Records(Steps):
             names |= {*await self._commit.ask("SMEMBERS", agents)} - {*await self._commit.ask("HKEYS", gate)}
         return tuple(AgentName(name.decode()) for name in sorted(names))
 
-    async def gate(self, by: Caller, agent: AgentName, rev: str, standing: str, reason: str = "") -> bool:
+    async def gate(self, by: Caller, agent: AgentName, rev: str, standing: str, reason: str = "") -> Gated:
         kinds = ("beat", "recalls")
         reply = await self._run(
             "gate",
@@ -129,7 +140,7 @@ class Records(Steps):
             reason=reason,
         )
         self._raise_refusal(reply)
-        return reply.word == "changed"
+        return cast(Gated, reply.word)
 
     async def standing(self, agent: AgentName) -> str:
         found = await self._commit.ask("HGET", self.keys.of("gate"), agent)

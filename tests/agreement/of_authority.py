@@ -105,4 +105,4 @@ class OfAuthority(Subjects):
         self, who: str, outdated: bool, agent: AgentName, older: int, standing: str
     ) -> None:
         caller, rev = self._caller(who, outdated), str(int(self.now[agent].rev) - older)
-        assert await self.ask(lambda store: store.gate(caller, agent, rev, standing)) is not True
+        assert await self.ask(lambda store: store.gate(caller, agent, rev, standing)) != "changed"

@@ -232,7 +232,7 @@ async def the_end_of_a_change(t: Twins, chance: Random) -> Asking:
     return await the_gate_of_a_changed_agent(t, chance)
 
 
-@story("gate", heard_again=False)
+@story("gate", heard_again="known")
 async def gate(t: Twins, chance: Random) -> Asking:
     agent = await t.agent(Grant("pick"))
     queue = await t.queue()

@@ -122,7 +122,7 @@ async def asked_again(t: Twins, told: Story, asking: Asking, expected: Any, wher
 
 
 async def same(t: Twins, told: Story, said: Any, expected: Any, where: str) -> None:
-    if told.heard_again is not SAME and said is told.heard_again:
+    if told.heard_again is not SAME and said == told.heard_again:
         return
     assert await t.plain_here(said) == await t.plain_whole(expected), where
 

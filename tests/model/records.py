@@ -6,7 +6,7 @@ Each is written over the revision that it was made from; what was asked for and 
 from dropoff.core.caller import EVERYONE, Caller, Principal, Revision
 from dropoff.core.handoff import AgentName, QueueName
 from dropoff.core.queue import Queue
-from dropoff.core.store import Mended, Stale, StoredSchema
+from dropoff.core.store import Gated, Mended, Stale, StoredSchema
 from dropoff.errors import NotAllowed, QueueExists, QueueNotEmpty
 from tests.model.leases import Leases
 from tests.model.memory import THE_CLOCK, changed
@@ -37,32 +37,36 @@ class Records(Leases):
         others = any(one.governs for one in self._principals.values() if one.agent != principal.agent)
         if now and now.governs and not principal.governs and not others:
             raise NotAllowed(agent=by.agent, doing=f"end the authority of '{now.agent}', the last admin")
-        written = changed(principal, rev=self._risen(principal.rev))
+        written = changed(principal, rev=self._risen(principal.rev, self._gate.get(principal.agent, (0, ""))[0]))
         self._principals[principal.agent] = written
         self._changing[written.agent] = written.rev
         self._write("put_principal", by, agent=written.agent, rev=written.rev)
         return await self._open(by, written)
 
     async def _open(self, by: Caller, principal: Principal) -> Principal:
-        await self.gate(by, principal.agent, principal.rev, principal.standing, principal.reason)
+        told = await self.gate(by, principal.agent, principal.rev, principal.standing, principal.reason)
+        if told == "behind":
+            return await self.put_principal(THE_CLOCK, principal)
         if self._changing.get(principal.agent) == principal.rev:
             del self._changing[principal.agent]
         return principal
 
-    async def gate(self, by: Caller, agent: AgentName, rev: str, standing: str, reason: str = "") -> bool:
+    async def gate(self, by: Caller, agent: AgentName, rev: str, standing: str, reason: str = "") -> Gated:
         """Only ever a higher revision, and none older than the record.
 
         A thaw notes when: what is held then has one whole term.
         """
         self._pass(by, "operating")
         record, (known_rev, known) = self._principals.get(agent), self._gate.get(agent, (-1, ""))
-        if known_rev >= int(rev) or (record and int(record.rev) > int(rev)):
-            return False
+        if (known_rev, known) == (int(rev), standing) or (record and int(record.rev) > int(rev)):
+            return "known"
+        if known_rev >= int(rev):
+            return "behind"
         self._gate[agent] = (int(rev), standing)
-        if standing == "active" and (known == "frozen" or (not known and self._held_by(agent))):
+        if standing == "active" and known != "active" and (known or self._held_by(agent)):
             self._resumed_ms[agent] = self._now
         self._write("gate", by, agent=agent, rev=rev, standing=standing, reason=reason)
-        return True
+        return "changed"
 
     async def enforce(self, agent: AgentName) -> Principal | None:
         principal = self._principals.get(agent)
@@ -116,8 +120,8 @@ class Records(Leases):
         self._write("remove_queue", by, queue=queue.name, rev=there.rev)
         return True
 
-    def _risen(self, rev: str) -> Revision:
-        return Revision(str(max(int(rev) + 1, self._now)))
+    def _risen(self, rev: str, above: int = 0) -> Revision:
+        return Revision(str(max(int(rev) + 1, above + 1, self._now)))
 
     # ---- schemas ------------------------------------------------------------------------------------------------
 

@@ -278,6 +278,13 @@ async def gate_thaws(w: World) -> Act:
     return lambda: w.store.gate(OPS, BOB.agent, str(w.clock() + 100), "active")
 
 
+@scene("gate", "gate")
+async def gate_opens_for_who_was_to_be_recalled(w: World) -> Act:
+    await w.picked()
+    await change(w.store, BOB, "revoked")
+    return lambda: w.store.gate(OPS, BOB.agent, str(w.clock() + 100), "active")
+
+
 @scene("changed", changing="the change is in force: nobody has to finish it", gate="what was lost is said again")
 async def changed_everywhere(w: World) -> Act:
     put = await w.only_the_record(NEW)

@@ -314,8 +314,9 @@ async def test_settings_are_put_over_those_they_were_made_from(store: RedisStore
 
 async def test_the_gate_takes_only_a_higher_revision(store: RedisStore, look: Look):
     async with look.nothing_changes():
-        assert not await store.gate(OPS, BOB.agent, BOB.rev, "revoked")
-        assert not await store.gate(OPS, BOB.agent, "1", "revoked")
+        assert await store.gate(OPS, BOB.agent, BOB.rev, "revoked") == "behind"
+        assert await store.gate(OPS, BOB.agent, BOB.rev, "active") == "known"
+        assert await store.gate(OPS, BOB.agent, "1", "revoked") == "known"
 
 
 async def test_a_change_of_which_there_is_a_newer_one_is_not_called_done(store: RedisStore, look: Look):

@@ -108,8 +108,10 @@ async def test_while_its_holder_is_frozen_a_lease_stands_still(
     assert (await state(store, picked.handoff.id), await ends_at(store, picked)) == ("leased", clock() + LEASE_MS)
 
 
-async def test_a_thaw_gives_time(store: RedisStore, clock: Clock, picked: PickedUp):
-    frozen = await change(store, BOB, "frozen")
+@pytest.mark.parametrize("stopped", ["frozen", "revoked"])
+async def test_a_thaw_gives_time(store: RedisStore, clock: Clock, picked: PickedUp, stopped: str):
+    """Also to an agent that was made anew, after its record was lost and the gate closed for it."""
+    frozen = await change(store, BOB, stopped)
     await live(store, clock, LEASE_MS)
     await change(store, frozen, "active")
     await store.lapse(picked.handoff.id)

@@ -205,16 +205,16 @@ async def test_an_older_revision_never_wins(store: RedisStore, look: Look):
 
     async with look.nothing_changes():
         for rev in (revoked.rev, str(int(revoked.rev) - 1), "1"):
-            assert not await store.gate(UPKEEP, BOB.agent, rev, "active")
+            assert await store.gate(UPKEEP, BOB.agent, rev, "active") != "changed"
 
     assert await store.standing(BOB.agent) == f"{revoked.rev} revoked"
 
 
 async def test_a_revision_is_compared_as_a_number(store: RedisStore):
     """Not as text, where 9 comes after 10."""
-    assert await store.gate(UPKEEP, AgentName("new"), "9", "active")
+    assert await store.gate(UPKEEP, AgentName("new"), "9", "active") == "changed"
 
-    assert await store.gate(UPKEEP, AgentName("new"), "10", "revoked")
+    assert await store.gate(UPKEEP, AgentName("new"), "10", "revoked") == "changed"
 
     assert await store.standing(AgentName("new")) == "10 revoked"
 
@@ -281,7 +281,7 @@ async def test_a_gate_that_was_left_behind_is_brought_up_to_date(store: RedisSto
     with pytest.raises(Stale):
         await store.pick_up(changed, QUEUE, "k")
 
-    assert await store.gate(UPKEEP, changed.agent, changed.rev, "active")
+    assert await store.gate(UPKEEP, changed.agent, changed.rev, "active") == "changed"
 
     assert await store.pick_up(changed, QUEUE, "k") is None
 
@@ -292,6 +292,21 @@ async def test_a_revision_rises_also_when_the_clock_does_not(store: RedisStore, 
     changed = await change(store, BOB, "frozen")
 
     assert int(changed.rev) == int(BOB.rev) + 1
+
+
+@pytest.mark.parametrize("make", ["change", "enforce"])
+async def test_a_record_rises_above_what_the_gate_knows(store: RedisStore, look: Look, make: str):
+    """In one step, however far that is: where a record was lost the gate has gone on without it."""
+    above = str(int(BOB.rev) + 5_000)
+    await look.client.hset(look.keys.of("gate"), BOB.agent, f"{above} revoked")
+
+    put = await (change(store, BOB, "active") if make == "change" else store.enforce(BOB.agent))
+
+    assert put is not None
+    assert put.rev == str(int(above) + 1)
+    assert await store.standing(BOB.agent) == f"{put.rev} active"
+    assert [entry.step for entry in await store.entries(at_most=2)] == ["put_principal", "gate"]
+    assert [entry.rev for entry in await store.entries(at_most=2)] == [put.rev, put.rev]
 
 
 async def test_a_bearer_leads_to_its_agent_until_it_is_replaced(store: RedisStore):

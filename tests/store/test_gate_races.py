@@ -427,9 +427,9 @@ async def test_a_half_done_change_is_not_taken_for_done_because_a_newer_one_was_
 def hold(house: House, monkeypatch: pytest.MonkeyPatch) -> tuple[asyncio.Event, asyncio.Event]:
     """This broker stops between record and gate: (it has come there, it may go on)."""
     came, may_go = asyncio.Event(), asyncio.Event()
-    gate: Callable[..., Awaitable[bool]] = house.store.gate
+    gate: Callable[..., Awaitable[Any]] = house.store.gate
 
-    async def held(*args: Any, **kwargs: Any) -> bool:
+    async def held(*args: Any, **kwargs: Any) -> Any:
         came.set()
         await may_go.wait()
         return await gate(*args, **kwargs)
@@ -550,3 +550,200 @@ async def test_records_that_were_lost_stop_their_agents(houses: list[House], bea
     with pytest.raises(Stale):
         await houses[0].store.put_principal(UPKEEP, Principal(agent=ann, rev=(await houses[1].caller(OPERATOR)).rev))
     check_gate(await ledger_of(houses[0].store))
+
+
+# ---- a record that was lost, and is made anew while mending closes the gate ---------------------------------------
+
+ANN = AgentName("ann")
+
+
+async def in_force(houses: list[House], standing: str) -> None:
+    """Record and gate say the same, that one, and nothing is left to be done."""
+    record = await houses[2].store.principal(ANN, fresh=True)
+    assert record is not None
+    assert record.standing == standing
+    assert await houses[1].store.standing(ANN) == f"{record.rev} {standing}"
+    assert await houses[1].store.changing() == ()
+    check_gate(await ledger_of(houses[0].store))
+
+
+@pytest.mark.parametrize("turned_ms", [0, 5, -5])
+@pytest.mark.parametrize("closed", ["before the record", "between record and gate", "after the gate"])
+async def test_an_agent_that_is_made_anew_while_mending_closes_the_gate_works(
+    houses: list[House],
+    bearers: dict[str, str],
+    look: Look,
+    clock: Clock,
+    monkeypatch: pytest.MonkeyPatch,
+    closed: str,
+    turned_ms: int,
+):
+    """Whichever comes first, and whatever the clock says in between: it was made, so it works."""
+    await look.client.delete(look.keys.of("agent", agent=ANN))
+    clock.advance(5)
+    to_close, may_close = hold(houses[0], monkeypatch)
+    mending = asyncio.create_task(houses[0].store.mend())
+    await within("mending to come to the gate", to_close.wait())
+    clock.advance(turned_ms)
+    made, may_open = hold(houses[1], monkeypatch)
+    ops = await ops_of(houses[1])
+
+    async def close_now(when: str) -> None:
+        if when == closed:
+            may_close.set()
+            await within("the gate to be closed", mending)
+
+    await close_now("before the record")
+    adding = asyncio.create_task(houses[1].operations.add_agent(ops, "ann", ["drop:work"]))
+    await within("the record to be made", made.wait())
+    await close_now("between record and gate")
+    may_open.set()
+    bearer = (await within("it to be added", adding)).bearer
+    await close_now("after the gate")
+
+    await in_force(houses, "active")
+    for house in houses:
+        await drop(house, bearer)
+
+
+@pytest.fixture
+async def closed_late(houses: list[House], bearers: dict[str, str]) -> str:
+    """Whoever mended has closed the gate over a record that is there by now, and died."""
+    above = str(int((await houses[0].caller(bearers["ann"])).rev) + 10)
+    assert await houses[0].store.gate(UPKEEP, ANN, above, "revoked", "its record is lost") == "changed"
+    return bearers["ann"]
+
+
+Healing = Callable[[House, Caller, str], Awaitable[object]]
+HEALINGS: dict[str, Healing] = {
+    "the agent calls": lambda house, ops, bearer: drop(house, bearer),
+    "thaw": lambda house, ops, bearer: house.operations.thaw(ops, "ann"),
+    "grant": lambda house, ops, bearer: house.operations.grant(ops, "ann", ["drop:work"]),
+    "freeze and thaw": lambda house, ops, bearer: _frozen_and_thawed(house, ops),
+    "mend": lambda house, ops, bearer: house.store.mend(),
+}
+
+
+async def _frozen_and_thawed(house: House, ops: Caller) -> None:
+    await house.operations.freeze(ops, "ann")
+    await house.operations.thaw(ops, "ann")
+
+
+@pytest.mark.parametrize("how", HEALINGS)
+async def test_a_gate_that_was_closed_over_a_record_is_opened_again_by(
+    houses: list[House], bearers: dict[str, str], closed_late: str, how: str
+):
+    await HEALINGS[how](houses[1], await ops_of(houses[1]), closed_late)
+
+    await in_force(houses, "active")
+    for house in houses:
+        await drop(house, closed_late)
+
+
+async def test_two_words_under_one_revision_are_told_apart(houses: list[House], bearers: dict[str, str], look: Look):
+    """Who closes in the very millisecond of the record closes under its revision."""
+    ann = await houses[0].caller(bearers["ann"])
+    await look.client.hset(look.keys.of("gate"), ANN, f"{ann.rev} revoked")
+
+    await houses[1].operations.thaw(await ops_of(houses[1]), "ann")
+
+    await drop(houses[2], bearers["ann"])
+
+
+@pytest.mark.parametrize("standing", ["revoked", "frozen"])
+@pytest.mark.parametrize("how", ["the agent calls", "mend", "upkeep"])
+async def test_a_gate_that_is_ahead_of_who_was_stopped_lets_nobody_through(
+    houses: list[House], bearers: dict[str, str], look: Look, standing: str, how: str
+):
+    """The record is the truth: whatever the gate said above it, it is put again as it is."""
+    stop = houses[0].operations.revoke if standing == "revoked" else houses[0].operations.freeze
+    record = await stop(await ops_of(houses[0]), "ann", "left")
+    await look.client.hset(look.keys.of("gate"), ANN, f"{int(record.rev) + 10} active")
+    healings = HEALINGS | {"upkeep": lambda house, ops, bearer: house.store.enforce(ANN)}
+
+    with suppress(Frozen, Unauthenticated):
+        await healings[how](houses[1], await ops_of(houses[1]), bearers["ann"])
+    if (how, standing) == ("the agent calls", "revoked"):  # it is refused before the gate is asked
+        await houses[1].store.enforce(ANN)
+
+    found = await houses[2].store.principal(ANN, fresh=True)
+    assert found is not None
+    assert (found.standing, found.reason) == (standing, "left")
+    assert await houses[1].store.standing(ANN) == f"{found.rev} {standing}"
+    for house in houses:
+        with pytest.raises(Frozen if standing == "frozen" else Unauthenticated):
+            await drop(house, bearers["ann"])
+
+
+@pytest.mark.parametrize("where", ["gate", "put_principal"])
+async def test_to_open_a_gate_again_never_undoes_a_revocation_of_that_moment(
+    houses: list[House], bearers: dict[str, str], closed_late: str, monkeypatch: pytest.MonkeyPatch, where: str
+):
+    """Who heals has read the record as active, and then it is revoked elsewhere."""
+    ops, go_on = await ops_of(houses[2]), getattr(houses[1].store, where)
+
+    async def overtaken(*args: Any, **kwargs: Any) -> Any:
+        monkeypatch.setattr(houses[1].store, where, go_on)
+        await houses[2].operations.revoke(ops, "ann", "left")
+        return await go_on(*args, **kwargs)
+
+    monkeypatch.setattr(houses[1].store, where, overtaken)
+    await houses[1].store.enforce(ANN)
+
+    await is_revoked(houses, closed_late)
+
+
+async def test_what_is_said_again_is_done_again_where_it_was_undone_in_between(
+    houses: list[House], bearers: dict[str, str], monkeypatch: pytest.MonkeyPatch
+):
+    """Frozen when it was read, thawed elsewhere before the answer: who asked for a freeze gets one."""
+    ops, enforce = await ops_of(houses[2]), houses[1].store.enforce
+    await houses[1].operations.freeze(await ops_of(houses[1]), "ann")
+
+    async def overtaken(agent: AgentName) -> Any:
+        monkeypatch.setattr(houses[1].store, "enforce", enforce)
+        await houses[2].operations.thaw(ops, "ann")
+        return await enforce(agent)
+
+    monkeypatch.setattr(houses[1].store, "enforce", overtaken)
+    frozen = await houses[1].operations.freeze(await ops_of(houses[1]), "ann")
+
+    assert frozen.standing == "frozen"
+    await in_force(houses, "frozen")
+
+
+async def test_what_is_said_again_is_in_force_on_return_although_the_record_changed_in_between(
+    houses: list[House], bearers: dict[str, str], half_revoked: str, monkeypatch: pytest.MonkeyPatch
+):
+    """By one who died before the gate, too: the gate still had the word of before both."""
+    to_finish, may_finish = hold(houses[1], monkeypatch)
+    again = asyncio.create_task(houses[1].operations.revoke(await ops_of(houses[1]), "ann", "left"))
+    await within("it to come to the gate", to_finish.wait())
+    async with cut_before(houses[2], monkeypatch, "gate"):
+        await houses[2].operations.ungrant(await ops_of(houses[2]), "ann", ["drop:work"])
+
+    may_finish.set()
+    await within("it to be revoked", again)
+
+    await in_force(houses, "revoked")
+
+
+async def test_who_is_made_anew_keeps_what_it_takes(houses: list[House], bearers: dict[str, str], look: Look):
+    """What the lost one held is to be recalled; but not, round after round, all that the new one works on."""
+    for _ in range(2):
+        await drop(houses[0], bearers["bob"])
+    await take(houses[0], bearers["ann"])
+    await look.client.delete(look.keys.of("agent", agent=ANN))
+    await houses[0].store.mend()
+    made = await houses[1].operations.add_agent(await ops_of(houses[1]), "ann", ["pick:work"])
+    lease = (await take(houses[1], made.bearer)).lease
+
+    await go_round(houses[2].store)
+
+    await houses[1].broker.complete(await houses[1].caller(made.bearer), Complete(lease_id=lease.id, result={}))
+
+
+async def take(house: House, bearer: str) -> PickedUp:
+    picked = await house.broker.pick_up(await house.caller(bearer), PickUp(queue="work", wait_seconds=0))
+    assert isinstance(picked, PickedUp)
+    return picked

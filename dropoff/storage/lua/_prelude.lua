@@ -34,6 +34,7 @@ local function sound(kind, key) redis.call(READ[kind], key) end
 
 -- What the gate says of an agent, or of all at once: "<rev> <standing>". Missing must never mean free.
 local function standing_in(says) return string.match(says or '', ' (%a+)$') end
+local function rev_in(says) return tonumber(string.match(says or '', '^%d+') or 0) end
 
 -- Nil if the caller may go on; otherwise what to answer. `stale`: the caller was decided upon at another revision than
 -- the gate knows, or the gate lacks a word. Upkeep is no caller. `through` is given by steps that a freeze of

@@ -5,7 +5,8 @@
 -- args: @call partition_keys agent expected content bearers_now governs
 -- gives: written rev | stale | refused
 --
--- `content` is the record without its revision, which is made here: it rises, also where the store comes back older.
+-- `content` is the record without its revision, which is made here: it rises, also where the store comes back older, and
+-- above the gate's word, which is newer where the record was lost.
 -- `bearers_now` are the hashes of its bearers, joined by spaces; the index from hash to agent follows the record.
 -- `governs` is '1' for an active admin. Only here is it seen at once who else is one: two who end each other's authority
 -- at the same moment come one after the other, and the second is refused.
@@ -35,7 +36,7 @@ sound('set', agents)
 sound('set', admins)
 sound('hash', bearers)
 sound('hash', changing)
-local now = text(math.max((tonumber(before[1]) or 0) + 1, NOW))
+local now = text(math.max((tonumber(before[1]) or 0) + 1, rev_in(redis.call('HGET', gate, agent)) + 1, NOW))
 local entry = write_entry('put_principal', { 'agent', agent, 'rev', now })
 for hash in string.gmatch(before[2] or '', '%S+') do redis.call('HDEL', bearers, hash) end
 for hash in string.gmatch(bearers_now, '%S+') do redis.call('HSET', bearers, hash, agent) end
