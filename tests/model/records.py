@@ -28,11 +28,14 @@ class Records(Leases):
 
     async def put_principal(self, by: Caller, principal: Principal) -> Principal:
         """The record, then the gate. Between the two somebody may die: `changing` says what is left to be done."""
-        self._pass(by, "operating")
         now = self._principals.get(principal.agent)
-        if principal.rev != (now.rev if now else "0"):
-            if now is None or changed(now, rev=principal.rev) != principal:
+        try:
+            self._pass(by, "operating")
+            if principal.rev != (now.rev if now else "0"):
                 raise Stale
+        except Stale:  # as it is said to who asks again what was written, too
+            if now is None or now.rev == principal.rev or changed(now, rev=principal.rev) != principal:
+                raise
             return await self._open(by, now)
         others = any(one.governs for one in self._principals.values() if one.agent != principal.agent)
         if now and now.governs and not principal.governs and not others:
