@@ -71,6 +71,18 @@ class Look:
         yield
         assert await self.everything() == before, "something changed"
 
+    @asynccontextmanager
+    async def of_another_type(self, name: str) -> AsyncIterator[None]:
+        """Meanwhile this key is what it should not be; then it is lost."""
+        await self.client.delete(name)
+        kind = self.keys.explain(name)
+        if kind and kind.type == "string":
+            await self.client.hset(name, "of another", "type")
+        else:
+            await self.client.set(name, "of another type")
+        yield
+        await self.client.delete(name)
+
     async def connections(self) -> list[dict[str, str]]:
         """The connections of others than this look."""
         mine = str(await self.client.client_id())

@@ -41,8 +41,8 @@ AS_AN_ADMIN: Final = "ask again as an admin: --credential-file, or without it on
 def doctor(session: Session, mend: bool) -> int:
     """Look for what is wrong, and say how to mend it.
 
-    Ends with 9 if anything was found, with 0 if all is well. What somebody has frozen, paused or drained is told with
-    what ends it, and is nothing wrong. Looking changes nothing.
+    Ends with 9 if anything was found or could not be put right, with 0 if all is well. What somebody has frozen, paused
+    or drained is told with what ends it, and is nothing wrong. Looking changes nothing.
     """
     order = list(MARKS)
     findings = sorted(_examined(session, mend), key=lambda one: order.index(one.verdict))
@@ -95,7 +95,11 @@ def _examined(session: Session, mend: bool) -> "list[Finding]":
 
 def _mended(session: Session) -> "Finding":
     done = session.broker.post("/v1/doctor/mend", {}, MEND_S)
-    return _finding("mended", "ok", f"Mended: {done['mended']:,} of {done['looked_at']:,} had lost something")
+    says = f"Looked at {done['looked_at']:,}, put right {done['mended']:,}."
+    if not done.get("failed"):  # an older broker does not say
+        return _finding("mended", "ok", says)
+    fix = "the log says of each why; rename a key of another type out of the way, and mend again"
+    return _finding("mended", "broken", f"{says} {done['failed']:,} could not be put right: see the broker's log.", fix)
 
 
 def _finding(check: str, verdict: str, says: str, fix: str = "") -> "Finding":

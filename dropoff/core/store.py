@@ -111,10 +111,11 @@ class Overdue(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Mended(msgspec.Struct, frozen=True, kw_only=True):
-    """What a look at everything found wrong and put right."""
+    """What a look at everything found wrong and put right, and what it could not: the log says which, and why."""
 
     looked_at: int = 0
     mended: int = 0
+    failed: int = 0
 
 
 class StoreFacts(msgspec.Struct, frozen=True, kw_only=True):

@@ -4,6 +4,7 @@ What each decides is written in its Lua file, what it means to a caller in `core
 """
 
 import hashlib
+import logging
 from typing import cast
 
 from dropoff.core.caller import Caller, caller_upkeep
@@ -28,6 +29,8 @@ from dropoff.core.store import (
 )
 from dropoff.storage.replies import Reply, handoff_of, number
 from dropoff.storage.steps import Steps
+
+log = logging.getLogger("dropoff.storage")
 
 
 class Handoffs(Steps):
@@ -206,8 +209,10 @@ class Handoffs(Steps):
 
     async def overdue(self, queue: QueueName, at_most: int) -> Overdue:
         reply = await self._step("overdue", caller_upkeep(), queue, at_most=str(at_most))
-        found = {kind: tuple(map(HandoffId, ids.decode().split())) for kind, ids in reply.facts.items()}
-        return Overdue(**found)
+        found = {kind: ids.decode().split() for kind, ids in reply.facts.items()}
+        for index in found.pop("unread"):
+            log.error("upkeep cannot read %s", self.keys.of(index, queue=queue))
+        return Overdue(**{kind: tuple(map(HandoffId, ids)) for kind, ids in found.items()})
 
     async def lapse(self, handoff_id: HandoffId) -> Receipt | None:
         return await self._by_clock("lapse", handoff_id)
@@ -233,6 +238,8 @@ class Handoffs(Steps):
             at_most=str(at_most),
             partition_keys=self.keys.base,
         )
+        for agent in reply.facts["unread"].decode().split():
+            log.error("upkeep cannot read %s", self.keys.of("holds", agent=agent))
         found = [lease.split() for lease in reply.facts["leases"].decode().split(",") if lease]
         return tuple(Lease(HandoffId(id), int(fence)) for id, fence in found)
 

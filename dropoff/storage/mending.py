@@ -9,7 +9,7 @@ What cannot be put back: a handoff's own record (then its index entries go, so t
 still tells of it), an agent's record (then the gate closes for it), a schema's content, the ledger.
 
 Every key is looked at once (SCAN), and what a key names is corrected in batches: a store of a million handoffs takes
-about a minute of this, beside the work.
+about a minute of this, beside the work. What cannot be read, or is of another type, fails alone (`Tally`).
 """
 
 import asyncio
@@ -17,7 +17,7 @@ from collections.abc import AsyncIterator, Awaitable, Iterable
 from typing import Final, NamedTuple, cast
 
 from dropoff.core import limits
-from dropoff.core.caller import EVERYONE, caller_upkeep
+from dropoff.core.caller import EVERYONE, Principal, caller_upkeep
 from dropoff.core.deciding import everyone
 from dropoff.core.handoff import AgentName, queue_of
 from dropoff.core.store import Mended, Stale, Store
@@ -26,10 +26,22 @@ from dropoff.storage.handoffs import Handoffs
 from dropoff.storage.keys import INDEXES
 from dropoff.storage.reading import Reading
 from dropoff.storage.replies import facts_of, queue_of_record
+from dropoff.storage.tally import Tally
 
 AT_ONCE: Final = limits.OVERDUE_AT_ONCE  # handoffs that are corrected in one go
 PAGE: Final = 1_000  # of the ledger, read in one go
 NAMES_HANDOFFS: Final = frozenset({*INDEXES, "holds"})
+# Nothing puts these back, or a step does in its course; but who mends is told if they cannot be read.
+ALSO_READ: Final = {
+    "gate": "HLEN",
+    "beat": "HLEN",
+    "changing": "HLEN",
+    "minute": "HLEN",
+    "ledger": "XLEN",
+    "pickers": "ZCARD",
+    "recalls": "SCARD",
+    "schema": "GET",
+}
 NOWHERE: Final = "*"  # no agent and no version has this name
 
 
@@ -42,6 +54,23 @@ class Named(NamedTuple):
     entry: str = ""  # by which entry
 
 
+class Known(NamedTuple):
+    """What the indexes of agents say, each by itself: None of one that cannot be read."""
+
+    agents: set[str] | None
+    admins: set[str] | None
+    bearers: dict[str, bytes] | None
+
+    def has(self, principal: Principal) -> bool:
+        """Whether each says what the record does, as far as it can be known."""
+        name, bearers = principal.agent, self.bearers
+        return (
+            (self.agents is None or name in self.agents)
+            and (self.admins is None or (name in self.admins) == principal.governs)
+            and (bearers is None or all(bearers.get(hash) == name.encode() for hash in principal.bearers))
+        )
+
+
 class Mending(Handoffs, Reading):
     """Looks at everything, and corrects it."""
 
@@ -49,13 +78,14 @@ class Mending(Handoffs, Reading):
         return await self._commit.ask("SET", self.keys.of("mending"), "1", "NX", "PX", str(for_ms)) is not None
 
     async def mend(self) -> Mended:
-        mended = await self._mend_queues() + await self._mend_schemas() + await self._mend_agents()
-        looked_at = mended
-        async for some in self._named():
-            done = await asyncio.gather(*(self._mend_one(one) for one in some))
-            looked_at += len(done)
-            mended += sum(done)
-        return Mended(looked_at=looked_at, mended=mended)
+        tally = Tally()
+        parts = {"queues": self._mend_queues, "schemas": self._mend_schemas, "agents": self._mend_agents}
+        for name, mend in parts.items():
+            with tally.alone("all", name):
+                await mend(tally)
+        async for some in self._named(tally):
+            await asyncio.gather(*(tally.look("handoff", one.id, self._mend_one(one)) for one in some))
+        return tally.result()
 
     # ---- handoffs -----------------------------------------------------------------------------------------------
 
@@ -73,7 +103,7 @@ class Mending(Handoffs, Reading):
         )
         return reply.word == "mended"
 
-    async def _named(self) -> AsyncIterator[list[Named]]:
+    async def _named(self, tally: Tally) -> AsyncIterator[list[Named]]:
         """Every handoff that any key names, a few at a time."""
         async for keys in self._pages("*"):
             parsed = [(key, *self.keys.parse(key)) for key in keys]
@@ -81,12 +111,19 @@ class Mending(Handoffs, Reading):
             for start in range(0, len(records), AT_ONCE):
                 yield records[start : start + AT_ONCE]
             for key, kind, parts in parsed:
-                if kind == "ready":
-                    async for some in self._in_stream(key, parts["version"]):
+                with tally.alone("key", key):
+                    async for some in self._in_key(key, kind, parts):
                         yield some
-                elif kind in NAMES_HANDOFFS:
-                    async for some in self._in_index(key, parts.get("agent", NOWHERE)):
-                        yield some
+
+    async def _in_key(self, key: str, kind: str, parts: dict[str, str]) -> AsyncIterator[list[Named]]:
+        if kind == "ready":
+            async for some in self._in_stream(key, parts["version"]):
+                yield some
+        elif kind in NAMES_HANDOFFS:
+            async for some in self._in_index(key, parts.get("agent", NOWHERE)):
+                yield some
+        elif kind in ALSO_READ:
+            await self._commit.ask(ALSO_READ[kind], key)
 
     async def _in_stream(self, key: str, version: str) -> AsyncIterator[list[Named]]:
         """As far as it goes now: who reads on until nothing comes never ends while others drop off."""
@@ -119,92 +156,108 @@ class Mending(Handoffs, Reading):
 
     # ---- records ------------------------------------------------------------------------------------------------
 
-    async def _mend_queues(self) -> int:
+    async def _mend_queues(self, tally: Tally) -> None:
         """A queue's settings and the index of all queues carry the same content; either is made from the other."""
         configs = {self.keys.parse(key)[1]["queue"]: key for key in await self._keys("q:*:config")}
         # Read after the look at all keys, which takes its time: a queue that was removed meanwhile is in neither.
         index = facts_of(await self._commit.ask("HGETALL", self.keys.of("queues")))
-        mended = 0
-        for name in configs.keys() - index.keys():
-            rev, content = await self._commit.ask("HMGET", configs[name], "rev", "content")
-            if rev is not None:
-                mended += await self._put_again(self.put_queue(caller_upkeep(), queue_of_record(rev, content)))
-        for name in index.keys() - configs.keys():
-            queue = queue_of_record(b"0", index[name].partition(b" ")[2])
-            mended += await self._put_again(self.put_queue(caller_upkeep(), queue))
-        return mended
+        for name in sorted(configs.keys() | index.keys()):
+            await tally.look("queue", name, self._mend_queue(configs.get(name), index.get(name)))
 
-    async def _put_again(self, put: Awaitable[object]) -> int:
+    async def _mend_queue(self, config: str | None, indexed: bytes | None) -> bool:
+        if config is None:
+            assert indexed is not None
+            queue = queue_of_record(b"0", indexed.partition(b" ")[2])
+            return await self._put_again(self.put_queue(caller_upkeep(), queue))
+        rev, content = await self._commit.ask("HMGET", config, "rev", "content")
+        if indexed is not None or rev is None:
+            return False
+        return await self._put_again(self.put_queue(caller_upkeep(), queue_of_record(rev, content)))
+
+    async def _put_again(self, put: Awaitable[object]) -> bool:
         """Whoever changes the same record at this moment puts it back as well."""
         try:
             await put
         except (Stale, QueueExists):
-            return 0
-        return 1
+            return False
+        return True
 
-    async def _mend_schemas(self) -> int:
+    async def _mend_schemas(self, tally: Tally) -> None:
         """The ledger tells which version of which name each content is; it is read where one stands under none."""
         contents = {self.keys.parse(key)[1]["hash"] for key in await self._keys("schema:*")}
         if contents <= set((await self.schemas()).values()):
-            return 0
-        mended, after = 0, "0-0"
+            return
+        after = "0-0"
         while True:
             entries = await self.entries(after=after, at_most=PAGE)
             for entry in entries:
                 if entry.step == "put_schema":
-                    mended += await self._name_again(entry.reason, entry.schema)
+                    await tally.look("schema", entry.reason, self._name_again(entry.reason, entry.schema))
             if len(entries) < PAGE:  # others write on meanwhile, and know nothing of older schemas
-                return mended
+                return
             after = entries[-1].id
 
-    async def _name_again(self, ref: str, hash: str) -> int:
+    async def _name_again(self, ref: str, hash: str) -> bool:
         """Under the very version that it had, also where the content is lost: what is pinned to it must not change."""
         name, _, version = ref.rpartition("@")
         keys = self._schema_keys(hash)
         reply = await self._run("put_schema", caller_upkeep(), keys, name=name, hash=hash, content="", version=version)
-        return 1 if reply.word == "written" else 0
+        return reply.word == "written"
 
-    async def _mend_agents(self) -> int:
+    async def _mend_agents(self, tally: Tally) -> None:
         names = {self.keys.parse(key)[1]["agent"] for key in await self._keys("agent:*")}
-        listed, admins = await self._members("agents"), await self._members("admins")
-        if EVERYONE not in names:
-            await everyone(cast(Store, self))  # by the gate's word: a freeze must outlive both
-        bearers = facts_of(await self._commit.ask("HGETALL", self.keys.of("bearers")))
-        mended = sum([await self._mend_agent(AgentName(name), listed, admins, bearers) for name in sorted(names)])
-        return mended + sum([await self._close(AgentName(name)) for name in sorted(listed - names)])
+        known = Known(
+            await self._members(tally, "agents"),
+            await self._members(tally, "admins"),
+            await self._bearers(tally),
+        )
+        if EVERYONE not in names:  # by the gate's word: a freeze must outlive both
+            await tally.look("agent", EVERYONE, everyone(cast(Store, self)))
+        for name in sorted(names):
+            await tally.look("agent", name, self._mend_agent(AgentName(name), known))
+        for name in sorted((known.agents or set()) - names):
+            await tally.look("agent", name, self._close(AgentName(name)))
 
-    async def _members(self, kind: str) -> set[str]:
-        members: Iterable[bytes] = await self._commit.ask("SMEMBERS", self.keys.of(kind))
-        return {name.decode() for name in members}
+    async def _members(self, tally: Tally, kind: str) -> set[str] | None:
+        key = self.keys.of(kind)
+        with tally.alone("key", key):
+            members: Iterable[bytes] = await self._commit.ask("SMEMBERS", key)
+            return {name.decode() for name in members}
+        return None
 
-    async def _mend_agent(self, agent: AgentName, listed: set[str], admins: set[str], bearers: dict[str, bytes]) -> int:
+    async def _bearers(self, tally: Tally) -> dict[str, bytes] | None:
+        key = self.keys.of("bearers")
+        with tally.alone("key", key):
+            return facts_of(await self._commit.ask("HGETALL", key))
+        return None
+
+    async def _mend_agent(self, agent: AgentName, known: Known) -> bool:
         principal = await self.principal(agent, fresh=True)
         if principal is None:
-            return 0
-        governs = agent in admins
-        known = all(bearers.get(hash) == agent.encode() for hash in principal.bearers)
-        found = agent in listed and governs == principal.governs and known
-        if not found:
-            await self._put_again(self.put_principal(caller_upkeep(), principal))
-        elif await self.standing(agent) != f"{principal.rev} {principal.standing}":
-            await self.enforce(agent)
+            return False
+        if not known.has(principal):
+            mended = await self._put_again(self.put_principal(caller_upkeep(), principal))
+        else:
+            mended = await self.standing(agent) != f"{principal.rev} {principal.standing}"
+            if mended:
+                await self.enforce(agent)
         if principal.standing == "revoked":
             for lease in await self.leases_of(agent):
                 await self.recall(lease, "the holder is revoked")
-        return 0 if found else 1
+        return mended
 
-    async def _close(self, agent: AgentName) -> int:
+    async def _close(self, agent: AgentName) -> bool:
         """An agent whose record is lost is nobody, and by the gate's old word it would go on until brokers forget it.
 
         An operator may make it anew at this very moment: then its record is put above what is said here.
         Not so everybody at once, whose record is made again by the gate's word where it is needed (`everyone`).
         """
         if agent == EVERYONE or await self.principal(agent, fresh=True) is not None:
-            return 0
+            return False
         rev, _, standing = (await self.standing(agent)).partition(" ")
         if standing == "revoked":
-            return 0
+            return False
         above = str(max(int(rev or 0) + 1, await self._now_ms()))
         await self.gate(caller_upkeep(), agent, above, "revoked", "its record is lost")
         await self.enforce(agent)
-        return 1
+        return True

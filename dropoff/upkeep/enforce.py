@@ -2,10 +2,11 @@
 gate behind, and by its word the agent would go on as before. A gate that has lost its words gets them back, too.
 """
 
+from dropoff.core.caller import Principal
 from dropoff.core.store import Store
+from dropoff.upkeep.each import each
 
 
-async def enforce(store: Store) -> None:
-    """On return the gate knows every record that was written before the call."""
-    for agent in await store.changing():
-        await store.enforce(agent)
+async def enforce(store: Store) -> list[Principal]:
+    """On return the gate knows every record that was written before the call, but those that the log names."""
+    return await each(store.enforce, await store.changing())

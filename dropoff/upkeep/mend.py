@@ -16,5 +16,7 @@ async def mend(store: Store) -> Mended | None:
         return None
     found = await store.mend()
     if found.mended:
-        log.warning("mended %d of %d: keys were lost, and their content is put back", found.mended, found.looked_at)
+        log.warning("looked at %d, put right %d: keys were lost", found.looked_at, found.mended)
+    if found.failed:
+        log.error("%d could not be put right; the lines above say which, and why", found.failed)
     return found

@@ -17,6 +17,7 @@ from dropoff.core.ledger import Receipt
 from dropoff.core.store import Store
 from dropoff.errors import BrokerUnavailable
 from dropoff.upkeep.due import due
+from dropoff.upkeep.each import alone
 from dropoff.upkeep.enforce import enforce
 from dropoff.upkeep.expire import expire
 from dropoff.upkeep.lapse import lapse
@@ -36,15 +37,10 @@ async def go_round(store: Store) -> list[Receipt]:
     """One round, now. Returns what it did."""
     await store.refresh()
     await store.beat()  # first: what would lapse in this round must know of an outage that has just ended
-    await enforce(store)
-    done = await recall(store)
+    await alone("changes of authority", enforce(store))
+    done = await alone("revoked agents' leases", recall(store))
     for queue in await store.queues(fresh=True):
-        try:
-            done += await _through(store, queue)
-        except BrokerUnavailable:
-            raise
-        except Exception:  # one queue that cannot be read must not hold up the others
-            log.exception("upkeep of queue %s failed", queue)
+        done += await alone(f"queue {queue}", _through(store, queue))
     return done
 
 

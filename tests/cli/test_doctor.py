@@ -245,8 +245,16 @@ async def test_mending_is_done_and_said(own_server: Callable[..., Server], tmp_p
         heard = await asked("doctor", "--mend")
 
         assert wrong(heard) == {}
-        assert findings(heard)["mended"]["says"].startswith("Mended: 1 of ")
+        assert findings(heard)["mended"]["says"].endswith(", put right 1.")
         assert (await asked("pick", "research", "--wait", "0")).code == 0
+
+        with server.client as client:
+            client.set("dropoff:{p0}:q:research:dead", "of another type")
+        heard = await asked("doctor", "--mend")
+
+        assert heard.code == 9
+        assert set(wrong(heard)) == {"mended"}
+        assert "put right 0. 2 could not be put right: see the broker's log." in findings(heard)["mended"]["says"]
     with server.client as client:
         client.flushall()  # these keys bear the real prefix, which no test's leftovers do
 

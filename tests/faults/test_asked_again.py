@@ -17,6 +17,7 @@ from dropoff.operations import Operations
 from dropoff.storage.keys import Keys
 from dropoff.storage.scripts import script
 from dropoff.storage.store import RedisStore
+from dropoff.upkeep.rounds import go_round
 from tests.faults.twins import Asking, out_of_reach
 from tests.look import Look
 from tests.proxy import Proxy
@@ -399,6 +400,18 @@ async def test_a_mending_that_stopped_half_way_is_not_denied(
         await Operations(here, bytes).mend(OPS)
     assert refusal.value.stored == "unknown"
     proxy.away = False
+
+
+@pytest.mark.parametrize("step", ["mend", "revoked", "overdue"])
+async def test_a_store_that_is_away_for_one_step_of_upkeep_is_no_fault_of_a_single_thing(
+    store: RedisStore, here: RedisStore, proxy: Proxy, step: str
+):
+    """It is not said to be one that cannot be put right, though the store is there again at once: it ends the whole."""
+    await drop_off(store)
+    cut = proxy.cut("after", script(step).sha, times=2)
+    with pytest.raises(BrokerUnavailable):
+        await (here.mend() if step == "mend" else go_round(here))
+    assert cut.left == 0
 
 
 # ---- long after --------------------------------------------------------------------------------------------------

@@ -14,7 +14,8 @@ from dropoff.core.grant import Grant
 from dropoff.core.handoff import AgentName
 from dropoff.core.store import Stale
 from dropoff.errors import NotAllowed, Unauthenticated
-from dropoff.storage import mending
+from dropoff.storage import mending, tally
+from dropoff.storage.keys import Keys
 from dropoff.storage.store import RedisStore
 from tests.look import Look, check_authority, check_indexes
 from tests.world import (
@@ -23,8 +24,10 @@ from tests.world import (
     CAROL,
     OPS,
     QUEUE,
+    SCHEMA_HASH,
     UPKEEP,
     Clock,
+    a_queue,
     an_admin,
     change,
     drop_off,
@@ -258,3 +261,96 @@ async def test_a_version_that_is_there_is_never_put_back_as_another(store: Redis
     """The ledger's older word comes too late: somebody has registered anew meanwhile."""
     async with look.nothing_changes():
         assert await store._name_again("research@1", "older") == 0
+
+
+# ---- what cannot be put right -----------------------------------------------------------------------------------
+
+OF_THE_QUEUE = ("leases", "timers", "held", "expiries", "final", "dead", "pickers", "config")
+OF_ALL = ("changing", "recalls", "agents", "admins", "bearers", "queues", "schemas", "gate", "beat")
+
+
+def damageable(keys: Keys) -> dict[str, str]:
+    return {
+        **{kind: keys.of(kind, queue=QUEUE.name) for kind in OF_THE_QUEUE},
+        **{kind: keys.of(kind) for kind in OF_ALL},
+        "ready": keys.of("ready", queue=QUEUE.name, version=QUEUE.version),
+        "holds": keys.of("holds", agent=BOB.agent),
+        "agent": keys.of("agent", agent=BOB.agent),
+        "everybody": keys.of("agent", agent=EVERYONE),
+        "schema": keys.of("schema", hash=SCHEMA_HASH),
+    }
+
+
+@pytest.mark.parametrize("kind", sorted(damageable(Keys())))
+async def test_a_key_of_another_type_is_told_and_all_else_is_mended(
+    store: RedisStore, look: Look, caplog: pytest.LogCaptureFixture, kind: str
+):
+    """Of whatever kind: it holds up only what hangs on it, and the log names it."""
+    operator = await store.principal(OPS.agent)
+    assert operator is not None
+    await store.put_principal(UPKEEP, msgspec.structs.replace(operator, bearers=("hash-of-a-bearer",)))
+    other = await store.put_queue(UPKEEP, a_queue("other"))
+    await drop_off(store)
+    await drop_off(store)
+    await pick_up(store, BOB)
+    await drop_off(store, queue=other)
+    await drop_off(store, queue=other)
+    held = await pick_up(store, CAROL, queue=other)
+    key = damageable(look.keys)[kind]
+    lost = [look.keys.of("leases", queue="other"), look.keys.of("holds", agent=CAROL.agent)]
+    await look.client.delete(*lost, look.keys.of("ready", queue="other", version=other.version))
+
+    async with look.of_another_type(key):
+        mended = await store.mend()
+
+    check_indexes(await look.everything(), "other")
+    assert await store.leases_of(CAROL.agent) == (held.lease,)
+    assert (mended.mended, mended.failed > 0, mended.looked_at > mended.failed) == (2, True, True)
+    told = [line for line in caplog.text.splitlines() if "could not be put right" in line and "WRONGTYPE" in line]
+    assert len(told) == mended.failed
+    named = {"agent": f"agent {BOB.agent} ", "everybody": f"agent {EVERYONE} ", "config": f"queue {QUEUE.name} "}
+    assert any(
+        named.get(kind, {"queues": "all queues", "schemas": "all schemas"}.get(kind, f"key {key} ")) in line
+        for line in told
+    )
+
+    assert (await store.mend()).failed == 0
+
+
+async def test_a_record_of_another_type_is_told_and_its_neighbours_are_mended(
+    store: RedisStore, look: Look, caplog: pytest.LogCaptureFixture
+):
+    damaged, sound = [await drop_off(store) for _ in range(2)]
+    ready = look.keys.of("ready", queue=QUEUE.name, version=QUEUE.version)
+    await look.client.delete(ready)
+    async with look.of_another_type(look.keys.of("handoff", queue=QUEUE.name, id=damaged.receipt.handoff_id)):
+        mended = await store.mend()
+
+    assert (mended.mended, mended.failed) == (1, 1)
+    assert f"handoff {damaged.receipt.handoff_id} could not be put right: WRONGTYPE" in caplog.text
+    assert (await pick_up(store)).handoff.id == sound.receipt.handoff_id
+
+
+async def test_the_log_is_not_filled_by_one_index_of_a_long_queue(
+    store: RedisStore, look: Look, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+):
+    """All are counted, some are named, and the key is."""
+    monkeypatch.setattr(tally, "TOLD_MAX", 2)
+    for _ in range(3):
+        await drop_off(store)
+    async with look.of_another_type(key := look.keys.of("dead", queue=QUEUE.name)):
+        mended = await store.mend()
+
+    assert mended.failed == 5, "two once, the one that is not named by its record and by the stream; and the key"
+    assert caplog.text.count("could not be put right: WRONGTYPE") == 3
+    assert "2 more of kind handoff could not be put right" in caplog.text
+    assert f"key {key} could not be put right" in caplog.text
+
+
+async def test_a_gate_that_was_behind_is_counted(store: RedisStore, look: Look):
+    """It is what a mend put right as much as an index is."""
+    await look.client.hdel(look.keys.of("gate"), BOB.agent)
+
+    assert (await store.mend()).mended == 1
+    assert (await store.standing(BOB.agent)).endswith(" active")
+    assert (await store.mend()).mended == 0

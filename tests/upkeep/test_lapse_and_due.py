@@ -9,15 +9,21 @@ from dropoff.core.ledger import Receipt
 from dropoff.core.lifecycle import DEAD, LEASED, SCHEDULED, WAITING, WITHDRAWN
 from dropoff.core.store import DroppedOff, PickedUp
 from dropoff.errors import BrokerUnavailable, HandoffUnknown
+from dropoff.storage.keys import Keys
 from dropoff.storage.store import RedisStore
 from dropoff.upkeep.rounds import Rounds, go_round
 from tests.look import Look
 from tests.world import (
     ANN,
     BOB,
+    CAROL,
     LEASE_MS,
     QUEUE,
+    SCHEMA_HASH,
+    UPKEEP,
     Clock,
+    a_queue,
+    change,
     complete,
     drop_off,
     extend,
@@ -218,3 +224,82 @@ async def test_a_round_that_fails_is_followed_by_the_next(
     finally:
         with suppress(BrokerUnavailable):
             await rounds.close()
+
+
+# ---- a key of another type --------------------------------------------------------------------------------------
+
+OF_THE_QUEUE = ("leases", "timers", "held", "expiries", "final", "dead", "config")
+
+
+def damageable(keys: Keys) -> dict[str, str]:
+    return {
+        **{kind: keys.of(kind, queue=QUEUE.name) for kind in OF_THE_QUEUE},
+        **{kind: keys.of(kind) for kind in ("changing", "recalls", "agents", "admins", "bearers", "schemas")},
+        "ready": keys.of("ready", queue=QUEUE.name, version=QUEUE.version),
+        "holds": keys.of("holds", agent=BOB.agent),
+        "agent": keys.of("agent", agent=BOB.agent),
+        "schema": keys.of("schema", hash=SCHEMA_HASH),
+    }
+
+
+@pytest.mark.parametrize("kind", sorted(damageable(Keys())))
+async def test_a_key_of_another_type_holds_up_nothing_but_what_hangs_on_it(
+    store: RedisStore, look: Look, clock: Clock, kind: str
+):
+    """In another queue everything goes on; and in its own what needs another index."""
+    other = await store.put_queue(UPKEEP, a_queue("other"))
+    await drop_off(store)
+    await drop_off(store)
+    bobs, here = await pick_up(store, BOB), await pick_up(store, CAROL)
+    await drop_off(store, queue=other)
+    there = await pick_up(store, CAROL, queue=other)
+    scheduled = await drop_off(store, queue=other, delay_ms=LEASE_MS)
+    await live(store, clock, LEASE_MS)
+
+    async with look.of_another_type(damageable(look.keys)[kind]):
+        await go_round(store)
+
+    still = {LEASED} if kind in ("ready", "leases", "config") else {WAITING}
+    assert await state(store, there.handoff.id) == await state(store, scheduled.receipt.handoff_id) == WAITING
+    assert {await state(store, here.handoff.id)} == still
+    assert {await state(store, bobs.handoff.id)} == ({LEASED} if kind == "holds" else still)
+
+
+@pytest.mark.parametrize("index", ["leases", "timers", "expiries", "final", "dead"])
+async def test_an_index_that_cannot_be_read_is_named(
+    store: RedisStore, look: Look, caplog: pytest.LogCaptureFixture, index: str
+):
+    async with look.of_another_type(key := look.keys.of(index, queue=QUEUE.name)):
+        await go_round(store)
+    assert f"upkeep cannot read {key}" in caplog.text
+
+
+async def test_leases_of_a_revoked_agent_that_cannot_be_read_hold_up_no_other_s(
+    store: RedisStore, look: Look, caplog: pytest.LogCaptureFixture
+):
+    """It stays on the list, for when they can."""
+    for who in (BOB, CAROL):
+        await drop_off(store)
+        await pick_up(store, who)
+        await change(store, who, "revoked")
+
+    async with look.of_another_type(key := look.keys.of("holds", agent=BOB.agent)):
+        done = await go_round(store)
+        assert await store.revoked(10) == ()
+        assert (await look.everything())["recalls"] == {BOB.agent}
+
+    assert len(done) == 1
+    assert f"upkeep cannot read {key}" in caplog.text
+
+
+async def test_a_record_that_cannot_be_read_holds_up_no_other_s_change(
+    store: RedisStore, look: Look, caplog: pytest.LogCaptureFixture
+):
+    """ANN's comes first, and CAROL's gate is brought up to date all the same."""
+    await look.client.hdel(look.keys.of("gate"), ANN.agent, CAROL.agent)
+
+    async with look.of_another_type(look.keys.of("agent", agent=ANN.agent)):
+        await go_round(store)
+
+    assert (await store.standing(CAROL.agent)).endswith(" active")
+    assert "upkeep of ann failed" in caplog.text

@@ -373,12 +373,16 @@ async def test_what_a_lost_key_took_is_put_back(clinic: Clinics):
         assert (await scout.done("/v1/pick_up", {"wait_seconds": 0}))["status"] == "nothing_to_pick_up"
         problem(await scout.ask("/v1/doctor/mend"), 403, "not_allowed")
         assert await mended(ward) == 1
+        ward.told("SET", "dropoff:{p0}:q:research:dead", "of another type")
+        assert await mended(ward, failed=2) == 0
+        ward.told("DEL", "dropoff:{p0}:q:research:dead")
 
         assert (await scout.done("/v1/pick_up", {"wait_seconds": 0}))["handoff_id"] == dropped["handoff_id"]
         await scout.http.aclose()
 
 
-async def mended(ward: Clinic) -> int:
+async def mended(ward: Clinic, failed: int = 0) -> int:
     answer = await ward.operator.done("/v1/doctor/mend")
     assert answer["looked_at"] >= answer["mended"]
+    assert answer["failed"] == failed
     return answer["mended"]

@@ -23,10 +23,14 @@ class DoctorAnswer(Answer, frozen=True, kw_only=True):
 
 
 class MendedAnswer(Answer, frozen=True, kw_only=True):
-    """How many things were looked at, and how many of them had lost something that is put back now."""
+    """How many things were looked at, and how many of them had lost something that is put back now.
+
+    `failed`: how many could not be put right. The broker's log says which, and why.
+    """
 
     looked_at: int
     mended: int
+    failed: int
 
 
 async def _doctor(house: House, call: Call, request: Request) -> DoctorAnswer:
@@ -36,7 +40,7 @@ async def _doctor(house: House, call: Call, request: Request) -> DoctorAnswer:
 
 async def _mend(house: House, call: Call, request: Request) -> MendedAnswer:
     done = await house.operations.mend(call.caller)
-    return MendedAnswer(looked_at=done.looked_at, mended=done.mended)
+    return MendedAnswer(looked_at=done.looked_at, mended=done.mended, failed=done.failed)
 
 
 ROWS: Final = (
