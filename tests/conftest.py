@@ -15,11 +15,12 @@ import pytest
 import redis
 from redis.exceptions import RedisError
 
-from dropoff.core.store import DroppedOff
+from dropoff.core.store import DroppedOff, PickedUp
 from dropoff.storage.keys import Keys
 from dropoff.storage.store import RedisStore
 from tests import world
 from tests.look import Look, unexplained
+from tests.proxy import Proxy
 from tests.servers import PRODUCTS, Server, source_of
 from tests.world import Clock
 
@@ -123,6 +124,14 @@ def own_server() -> Iterator[Callable[..., Server]]:
     assert left == []
 
 
+@pytest.fixture
+async def proxy(server: Server) -> AsyncIterator[Proxy]:
+    """Stands between that server and whoever comes by way of here; it listens from `start` on."""
+    proxy = Proxy(server)
+    yield proxy
+    await proxy.close()
+
+
 # ---- stores -----------------------------------------------------------------------------------------------------
 
 
@@ -169,3 +178,9 @@ async def look(server: Server, keys: Keys) -> AsyncIterator[Look]:
 async def waiting_handoff(store: RedisStore) -> DroppedOff:
     """ANN has dropped it off, nobody has picked it up."""
     return await world.drop_off(store)
+
+
+@pytest.fixture
+async def picked(store: RedisStore, waiting_handoff: DroppedOff) -> PickedUp:
+    """BOB holds what ANN dropped off."""
+    return await world.pick_up(store, world.BOB)

@@ -27,6 +27,7 @@ from tests.crash.conductor import (
     QUEUE,
     Broker,
     broker_in_a_folder,
+    calling,
     furnish,
     kill_store,
     load_on,
@@ -36,7 +37,7 @@ from tests.crash.conductor import (
     until,
 )
 from tests.crash.lives import WAIT_S
-from tests.crash.test_recovery import Agent, _client
+from tests.crash.test_recovery import Agent
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="processes are looked up in /proc")
 
@@ -132,7 +133,7 @@ def test_the_screen_says_how_many_serve(ups: Ups):
 async def test_a_killed_store_is_started_once_and_all_workers_find_it(broker: Broker):
     bearers = await furnish(broker, lease_s=300)
     await kill_store(broker.data)
-    async with _client(broker, bearers["dropper-1"]) as client:
+    async with calling(broker, bearers["dropper-1"]) as client:
         work = {"queue": QUEUE, "payload": {"topic": "owls", "audience": "exec"}}
         await asyncio.gather(*(Agent(client).insist("drop_off", work, key=f"work-{n}") for n in range(30)))
     log = (broker.data / "store" / "store.log").read_text()
@@ -169,7 +170,7 @@ async def test_a_worker_that_is_told_to_stop_stops_in_order_and_is_replaced(brok
     """Who waits at it gets the empty answer, and may ask the next. Not let go, it would be cut off after `FINISH_S`."""
     bearers = await furnish(broker, lease_s=300)
     first = children(broker.pid)
-    async with _client(broker, bearers["worker-1"]) as client, store_client(broker.data) as look:
+    async with calling(broker, bearers["worker-1"]) as client, store_client(broker.data) as look:
         waiting = asyncio.create_task(Agent(client).ask("pick_up", {"queue": QUEUE, "wait_seconds": 25}))
         await until("the wait to have begun", partial(look.zscore, "dropoff:{p0}:q:research:pickers", "worker-1"))
         for pid in first:
@@ -226,7 +227,7 @@ async def test_stopped_under_load_all_end_in_order(broker: Broker, fresh_seed: i
 async def test_a_pick_up_that_waits_gets_its_empty_answer_when_all_stop(broker: Broker):
     """It had 25 s to wait, and would be cut off after `FINISH_S`."""
     bearers = await furnish(broker, lease_s=300)
-    async with _client(broker, bearers["worker-1"]) as client, store_client(broker.data) as look:
+    async with calling(broker, bearers["worker-1"]) as client, store_client(broker.data) as look:
         waiting = asyncio.create_task(Agent(client).ask("pick_up", {"queue": QUEUE, "wait_seconds": 25}))
         await until("the wait to have begun", partial(look.zscore, "dropoff:{p0}:q:research:pickers", "worker-1"))
         stopped = asyncio.create_task(broker.stop())

@@ -181,15 +181,18 @@ async def ledger(client: Any) -> AsyncIterator[dict[str, str]]:
         after = f"({page[-1][0]}"
 
 
-# ---- the operator -----------------------------------------------------------------------------------------------
+# ---- who calls -----------------------------------------------------------------------------------------------
+
+
+def calling(broker: Broker, bearer: str) -> httpx2.AsyncClient:
+    headers = {"Authorization": f"Bearer {bearer}"}
+    return httpx2.AsyncClient(base_url=broker.url, headers=headers, timeout=30, trust_env=False)
 
 
 @asynccontextmanager
 async def operating(broker: Broker) -> AsyncIterator[httpx2.AsyncClient]:
     """The operator's client."""
-    bearer = (broker.data / "operator.bearer").read_text().strip()
-    headers = {"Authorization": f"Bearer {bearer}"}
-    async with httpx2.AsyncClient(base_url=broker.url, headers=headers, timeout=30, trust_env=False) as client:
+    async with calling(broker, (broker.data / "operator.bearer").read_text().strip()) as client:
         yield client
 
 

@@ -26,6 +26,7 @@ from tests.crash.conductor import (
     QUEUE,
     Broker,
     Load,
+    calling,
     furnish,
     kill_store,
     load_on,
@@ -194,7 +195,7 @@ async def test_above_the_floor_new_work_is_refused_and_the_store_lives_to_let_wo
     await broker.ready()
     bearers = await furnish(broker, lease_s=300)
     store = await store_pid(broker.data)
-    async with client(broker, bearers["dropper-1"]) as dropper, client(broker, bearers["worker-1"]) as worker:
+    async with calling(broker, bearers["dropper-1"]) as dropper, calling(broker, bearers["worker-1"]) as worker:
         dropped = [await told(dropper, "drop_off", WORK) for _ in range(4)]
         disk.leave(3 * MB)
 
@@ -234,11 +235,6 @@ async def test_above_the_floor_new_work_is_refused_and_the_store_lives_to_let_wo
         assert "code" not in refusals[-1], refusals[-1]
     async with store_client(broker.data) as look:
         assert await look.xlen("dropoff:{p0}:q:research:ready:1") >= 2
-
-
-def client(broker: Broker, bearer: str) -> httpx2.AsyncClient:
-    headers = {"Authorization": f"Bearer {bearer}"}
-    return httpx2.AsyncClient(base_url=broker.url, headers=headers, timeout=30, trust_env=False)
 
 
 async def told(agent: httpx2.AsyncClient, verb: str, body: dict[str, Any]) -> dict[str, Any]:

@@ -48,4 +48,6 @@ def holds(played: Played, seed: int, kills: int) -> None:
     assert min(played.deaths().values()) >= kills // 4, "broker, store and workers each had their share"
     assert len({event["next"] for event in played.history.events if "next" in event}) > kills, "some was forwarded"
     assert -1 not in played.recoveries_ms(*VICTIMS), "a kill that nobody recovered from"
-    assert played.rate() >= RATE_MIN, played.figures()
+    # A rate is nothing that can be waited for. On two cores of our own it is some 220 to 340, and 30 where a dozen
+    # others want them too; so the load of the machine is told with it.
+    assert played.rate() >= RATE_MIN, f"{played.figures()}\nload of the machine: {os.getloadavg()}"

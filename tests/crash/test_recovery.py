@@ -9,7 +9,7 @@ import signal
 import sys
 import tempfile
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,17 @@ from dropoff.storage.connection import Source
 from dropoff.storage.embedded import EmbeddedStore
 from dropoff.storage.store import RedisStore
 from tests import world
-from tests.crash.conductor import QUEUE, Broker, broker_in_a_folder, furnish, kill_store, store_client, store_pid, until
+from tests.crash.conductor import (
+    QUEUE,
+    Broker,
+    broker_in_a_folder,
+    calling,
+    furnish,
+    kill_store,
+    store_client,
+    store_pid,
+    until,
+)
 from tests.world import Clock
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="there is no embedded store on Windows")
@@ -70,15 +80,8 @@ async def broker() -> AsyncIterator[Broker]:
 async def agents(broker: Broker) -> AsyncIterator[tuple[Agent, Agent]]:
     """One who drops off, one who picks up."""
     bearers = await furnish(broker, lease_s=300)
-    async with _client(broker, bearers["dropper-1"]) as first, _client(broker, bearers["worker-1"]) as second:
+    async with calling(broker, bearers["dropper-1"]) as first, calling(broker, bearers["worker-1"]) as second:
         yield Agent(first), Agent(second)
-
-
-@asynccontextmanager
-async def _client(broker: Broker, bearer: str) -> AsyncIterator[httpx2.AsyncClient]:
-    headers = {"Authorization": f"Bearer {bearer}"}
-    async with httpx2.AsyncClient(base_url=broker.url, headers=headers, timeout=30, trust_env=False) as client:
-        yield client
 
 
 async def _health(broker: Broker, path: str) -> int:

@@ -21,7 +21,6 @@ from dropoff.upkeep.rounds import go_round
 from tests.faults.twins import Asking, out_of_reach
 from tests.look import Look
 from tests.proxy import Proxy
-from tests.servers import Server
 from tests.world import (
     ANN,
     BOB,
@@ -48,13 +47,6 @@ from tests.world import (
 )
 
 Between = Callable[[], Awaitable[object]]
-
-
-@pytest.fixture
-async def proxy(server: Server) -> AsyncIterator[Proxy]:
-    proxy = Proxy(server)
-    yield proxy
-    await proxy.close()
 
 
 @pytest.fixture

@@ -67,13 +67,11 @@ class Line:
 
 
 @pytest.fixture
-async def line(house: House, server: Server) -> AsyncIterator[Line]:
-    proxy = Proxy(server)
+async def line(house: House, proxy: Proxy) -> AsyncIterator[Line]:
     store = RedisStore(await proxy.start(), house.store.keys, house.clock)
     await store.start()
     yield Line(proxy, store)
     await store.close()
-    await proxy.close()
 
 
 async def test_a_revocation_said_again_is_in_force(house: House, line: Line):

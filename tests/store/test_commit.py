@@ -33,13 +33,6 @@ POISON: Final = ("EVAL", "return string.rep('x', 4000000)", "0")
 
 
 @pytest.fixture
-async def proxy(server: Server) -> AsyncIterator[Proxy]:
-    proxy = Proxy(server)
-    yield proxy
-    await proxy.close()
-
-
-@pytest.fixture
 async def commit(proxy: Proxy) -> AsyncIterator[Commit]:
     """Behind the proxy, and connected."""
     commit = Commit(await proxy.start())

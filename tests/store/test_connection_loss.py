@@ -24,13 +24,6 @@ STEP: Final = b"EVALSHA"
 
 
 @pytest.fixture
-async def proxy(server: Server) -> AsyncIterator[Proxy]:
-    proxy = Proxy(server)
-    yield proxy
-    await proxy.close()
-
-
-@pytest.fixture
 async def cut_store(proxy: Proxy, keys: Keys, clock: Clock) -> AsyncIterator[RedisStore]:
     """A furnished store behind the proxy."""
     store = RedisStore(await proxy.start(), keys, clock)

@@ -39,13 +39,6 @@ from tests.world import (
 
 
 @pytest.fixture
-async def picked(store: RedisStore) -> PickedUp:
-    """BOB holds what ANN dropped off."""
-    await drop_off(store)
-    return await pick_up(store, BOB)
-
-
-@pytest.fixture
 async def drafts(store: RedisStore, picked: PickedUp) -> Queue:
     """Where it goes next."""
     return await store.put_queue(UPKEEP, a_queue("drafts"))

@@ -45,12 +45,6 @@ async def use(store: Store, verb: str, lease: Lease, by: Caller, key: str = "") 
             return await hand_back(store, lease, settling, by, key=key)
 
 
-@pytest.fixture
-async def picked(store: RedisStore, waiting_handoff: DroppedOff) -> PickedUp:
-    """BOB holds it."""
-    return await pick_up(store, BOB)
-
-
 async def lapsed(store: Store, clock: Clock, picked: PickedUp) -> None:
     await live(store, clock, picked.handoff.lease_ends_ms - clock.now_ms)
     assert await store.lapse(picked.handoff.id)

@@ -48,13 +48,6 @@ from tests.world import (
 MANY = 500
 
 
-@pytest.fixture
-async def picked(store: RedisStore) -> PickedUp:
-    """BOB holds what ANN dropped off."""
-    await drop_off(store)
-    return await pick_up(store, BOB)
-
-
 async def recalls(store: RedisStore) -> list[str]:
     """Who was taken something from, by the ledger."""
     return [entry.handoff for entry in await store.entries(at_most=5_000) if entry.step == "recall"]

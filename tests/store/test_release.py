@@ -35,13 +35,6 @@ from tests.world import (
 )
 
 
-@pytest.fixture
-async def picked(store: RedisStore) -> PickedUp:
-    """BOB holds what ANN dropped off."""
-    await drop_off(store)
-    return await pick_up(store, BOB)
-
-
 async def test_what_was_released_waits_again_and_nobody_is_to_blame(store: RedisStore, picked: PickedUp, look: Look):
     """The next holder reads who held it, and why it was taken."""
     released = await release(store, picked.lease, reason="its machine is gone")

@@ -7,7 +7,7 @@ import pytest
 
 from dropoff.core.ledger import Receipt
 from dropoff.core.lifecycle import DEAD, LEASED, SCHEDULED, WAITING, WITHDRAWN
-from dropoff.core.store import DroppedOff, PickedUp
+from dropoff.core.store import PickedUp
 from dropoff.errors import BrokerUnavailable, HandoffUnknown
 from dropoff.storage.keys import Keys
 from dropoff.storage.store import RedisStore
@@ -36,11 +36,6 @@ from tests.world import (
     withdraw,
     within,
 )
-
-
-@pytest.fixture
-async def picked(store: RedisStore, waiting_handoff: DroppedOff) -> PickedUp:
-    return await pick_up(store, BOB)
 
 
 async def test_a_lease_whose_time_is_over_ends_and_the_handoff_waits_again(

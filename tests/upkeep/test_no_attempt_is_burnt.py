@@ -28,6 +28,7 @@ from dropoff.storage.keys import Keys
 from dropoff.storage.store import RedisStore
 from dropoff.upkeep.rounds import ROUND_S, Rounds, go_round
 from tests.crash import conductor
+from tests.crash.conductor import calling
 from tests.look import Look
 from tests.servers import PRODUCTS, Server, source_of
 from tests.store.rules import check_gate, ledger_of
@@ -550,7 +551,10 @@ async def holding() -> AsyncIterator[tuple[conductor.Broker, httpx2.AsyncClient,
     """A real broker, and an agent that has just picked something up there."""
     async with conductor.broker_in_a_folder() as broker:
         bearers = await conductor.furnish(broker, conductor.LEASE_S)
-        async with asking(broker, bearers["dropper-1"]) as dropper, asking(broker, bearers["worker-1"]) as worker:
+        async with (
+            calling(broker, bearers["dropper-1"]) as dropper,
+            calling(broker, bearers["worker-1"]) as worker,
+        ):
             work = {"queue": conductor.QUEUE, "payload": {"topic": "owls", "audience": "exec"}}
             await asked(dropper, "drop_off", work)
             yield broker, worker, await asked(worker, "pick_up", {"queue": conductor.QUEUE})
@@ -587,11 +591,6 @@ async def is_held_until_the_next_broker_serves(
     done = await asked(worker, "complete", {"lease_id": picked["lease_id"], "result": {"found": 3}})
     assert (kept["state"], kept["failures"], kept["n"]) == (LEASED, "0", "3")
     assert done["status"] == "completed"
-
-
-def asking(broker: conductor.Broker, bearer: str) -> httpx2.AsyncClient:
-    headers = {"Authorization": f"Bearer {bearer}"}
-    return httpx2.AsyncClient(base_url=broker.url, headers=headers, timeout=30, trust_env=False)
 
 
 async def asked(client: httpx2.AsyncClient, verb: str, body: dict[str, Any]) -> dict[str, Any]:
