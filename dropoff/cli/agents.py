@@ -45,11 +45,21 @@ def agent() -> None:
 
 @agent.command()
 @click.argument("name")
-@click.option("--grant", "grants", multiple=True, metavar="GRANT", help="drop:research, pick:drafts.*, inspect:*, …")
+@click.option(
+    "--grant",
+    "grants",
+    multiple=True,
+    metavar="GRANT",
+    help="What it may do: drop:research, pick:drafts.*, inspect:*, …",
+)
 @click.option("--bearer", is_flag=True, help="With a long bearer, which is the only kind for now.")
 @pass_session
 def add(session: Session, name: str, grants: tuple[str, ...], bearer: bool) -> None:
-    """Make an agent. Its bearer is put into a file in the data folder, or is part of the data with -o json."""
+    """Make an agent. Its bearer is put into a file in the data folder, or is part of the data with -o json.
+
+    What it may do is said by --grant, as often as needed; dropoff agent grant --help lists them. A name is taken once
+    and for all, also that of an agent that is revoked.
+    """
     body = {"name": name, "grants": grants}
     if session.output in ("json", "jsonl"):
         made = session.broker.post("/v1/agents", body)
@@ -111,7 +121,18 @@ def show(session: Session, name: str) -> None:
 @click.argument("grants", nargs=-1, required=True, metavar="GRANT…")
 @pass_session
 def grant(session: Session, name: str, grants: tuple[str, ...]) -> None:
-    """Let an agent do more: drop:research, pick:drafts.*, inspect:*, operate:*, admin."""
+    """Let an agent do more, from its very next call on.
+
+    \b
+    drop:QUEUE     drop off into it; see what became of that, and withdraw it
+    pick:QUEUE     pick up from it, and finish or hand back what was picked up
+    inspect:QUEUE  see it in numbers, and its handoffs with their payloads
+    operate:QUEUE  pause, drain and resume it; approve, deny, release, withdraw
+                   and resubmit its handoffs
+    admin          all of this, and queues, schemas, agents, freezes, the ledger
+
+    QUEUE may end in *, as in pick:drafts.* or inspect:*.
+    """  # noqa: D301  # click wants the character itself
     _changed(session, name, session.broker.post(f"{_of(name)}/grant", {"grants": grants}))
 
 

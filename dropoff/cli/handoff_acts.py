@@ -90,17 +90,21 @@ def _since(found: Answer) -> str:
 
 @click.command(cls=Command)
 @click.argument("handoff_id", metavar="ID")
-@click.option("--digest", default="", help="Of the payload that was looked at. Without it you are shown the payload.")
+@click.option(
+    "--digest", default="", help="Of the payload that was looked at. Without it you are shown the payload, and asked."
+)
 @click.option("--reason", type=WORDS, default="", help="Why; it stands in the ledger.")
 @pass_session
 def approve(session: Session, handoff_id: str, digest: str, reason: str) -> None:
-    """Let a held handoff go to those who pick up. Its own sender cannot."""
+    """Let a held handoff go to those who pick up. Its own sender cannot do that: it takes somebody else."""
     _judge(session, handoff_id, "approve", digest, reason)
 
 
 @click.command(cls=Command)
 @click.argument("handoff_id", metavar="ID")
-@click.option("--digest", default="", help="Of the payload that was looked at. Without it you are shown the payload.")
+@click.option(
+    "--digest", default="", help="Of the payload that was looked at. Without it you are shown the payload, and asked."
+)
 @click.option("--reason", type=WORDS, required=True, help="Why; its sender reads it.")
 @pass_session
 def deny(session: Session, handoff_id: str, digest: str, reason: str) -> None:
@@ -146,7 +150,7 @@ def _looked_at(session: Session, handoff_id: str, verb: str) -> str:
 @click.argument("handoff_ids", nargs=-1, required=True, metavar="ID…")
 @pass_session
 def resubmit(session: Session, handoff_ids: tuple[str, ...]) -> None:
-    """Put what has ended back, each as a new handoff that names the old.
+    """Put what has ended back. Each is a new handoff that names the old.
 
     Said again it is the same new handoff, so after a refusal in the middle all of them can be said again.
     """

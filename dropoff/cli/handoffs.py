@@ -33,7 +33,7 @@ def handoff() -> None:
 @handoff.command()
 @click.option("--queue", default=None, help="Only of this queue.")
 @click.option("--state", type=click.Choice(STATES_SHOWN), default=None, help="Only in this state.")
-@click.option("--limit", type=click.IntRange(1, 500), default=50, show_default=True)
+@click.option("--limit", type=click.IntRange(1, 500), default=50, show_default=True, help="How many at most.")
 @pass_session
 def ls(session: Session, queue: str | None, state: str | None, limit: int) -> None:
     """Handoffs by queue and state."""
@@ -47,7 +47,7 @@ def ls(session: Session, queue: str | None, state: str | None, limit: int) -> No
 @click.argument("handoff_id", metavar="ID")
 @pass_session
 def show(session: Session, handoff_id: str) -> None:
-    """One handoff: how it stands, its payload, and what the ledger says of it."""
+    """One handoff, whole. How it stands, its payload, and what the ledger says of it."""
     found = session.broker.get(f"/v1/handoffs/{quote(handoff_id, safe='')}")
     shown = session.shown
     if not shown.for_people:

@@ -21,7 +21,12 @@ WITHOUT_YES: Final = "What has ended in the queue is forgotten with it. In a scr
 
 @click.command(cls=Command)
 @click.argument("name")
-@click.option("--reason", type=WORDS, default="", help="Why; queue ls and the ledger show it.")
+@click.option(
+    "--reason",
+    type=WORDS,
+    default="",
+    help="Why; queue ls and the ledger show it. Said again without one, the first stays.",
+)
 @pass_session
 def pause(session: Session, name: str, reason: str) -> None:
     """Give nothing out. Work still comes in, and what is held may be finished."""
@@ -58,7 +63,7 @@ def drain(session: Session, name: str, reason: str) -> None:
 @queue_settings.options
 @pass_session
 def edit(session: Session, name: str, **settings: Any) -> None:
-    """Change settings of a queue; those that are not named stay, and so does the schema."""
+    """Change settings of a queue. Those that are not named stay, and so does the schema."""
     changes = queue_settings.said(settings)
     if not changes:
         raise click.UsageError("Say what to change, for instance: --lease 10m. See: dropoff queue edit --help")

@@ -32,6 +32,12 @@ SHOWN: Final[dict[str, Callable[[Any], str]]] = {
 
 RANGES: Final = limits.QUEUE_SETTINGS
 
+
+def _range(name: str) -> str:
+    least, most = RANGES[name]
+    return f"{length(least)} to {length(most)}"
+
+
 OPTIONS: Final = (
     click.option("--purpose", type=WORDS, default=None, help="What it is for, in a sentence that agents read."),
     click.option(
@@ -39,7 +45,7 @@ OPTIONS: Final = (
         "lease_seconds",
         type=Duration(*RANGES["lease_seconds"]),
         default=None,
-        help="How long a picker holds work before others get it.",
+        help=f"How long a picker holds work before others get it: {_range('lease_seconds')}.",
     ),
     click.option(
         "--max-attempts",
@@ -56,14 +62,14 @@ OPTIONS: Final = (
         "expires_seconds",
         type=DurationOrNever(*RANGES["expires_seconds"]),
         default=None,
-        help="What nobody has taken in this time expires: 7d, or never.",
+        help="What nobody has taken in this time expires: 7d, up to 365d, or never.",
     ),
     click.option(
         "--retention",
         "retention_seconds",
         type=Duration(*RANGES["retention_seconds"]),
         default=None,
-        help="What ended is forgotten after this time.",
+        help=f"What ended is forgotten after this time: {_range('retention_seconds')}.",
     ),
     click.option("--approval/--no-approval", default=None, help="Whether a person must approve each handoff first."),
 )

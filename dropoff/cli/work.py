@@ -37,7 +37,9 @@ def drop(session: Session, queue: str, payload: str | None, note: str, delay: in
 
 @click.command(cls=Command)
 @click.argument("queue")
-@click.option("--wait", type=DURATION, default=20, show_default=True, help="How long to wait when there is no work.")
+@click.option(
+    "--wait", type=DURATION, default=20, show_default=True, help="Seconds to wait when there is no work; or 5m, 2h."
+)
 @pass_session
 def pick(session: Session, queue: str, wait: int) -> int:
     """Pick up the oldest waiting work of QUEUE.
