@@ -15,9 +15,9 @@ from dropoff.cli.shown import counted, in_one_line
 @click.option("--reason", type=WORDS, default="", help="Why; queue ls and the ledger show it.")
 @pass_session
 def freeze(session: Session, reason: str) -> None:
-    """Stop every agent at once, until `dropoff thaw`. In force from its very next call on; nothing that is held is lost.
+    """Stop every agent at once, until `dropoff thaw`. In force from its very next call on.
 
-    Operators go on, but for one that is frozen by name.
+    Nothing that is held is lost. Operators go on, but for one that is frozen by name.
     """
     changed = session.broker.post("/v1/freeze", {"reason": reason})
     if not session.shown.for_people:
