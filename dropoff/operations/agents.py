@@ -44,7 +44,7 @@ class Agents(Acting):
             principal = Principal(agent=AgentName(name), grants=_grants(grants), bearers=(credential.hash_of(bearer),))
             known = await self.store.principal(principal.agent, fresh=True)
             if known and known.bearers == principal.bearers:
-                return await self._in_force(known)  # made by this very call, whose caller changed meanwhile
+                return await self._in_force(caller, known)  # made by this very call, whose caller changed meanwhile
             if known:
                 raise AgentRevoked(agent=name) if known.standing == "revoked" else AgentExists(agent=name)
             return await self.store.put_principal(caller, principal)
@@ -106,19 +106,21 @@ class Agents(Acting):
                 raise AgentUnknown(agent=name)
             changed = msgspec.structs.replace(known, **change(known))
             if changed == known:
-                return await self._in_force(known)
+                return await self._in_force(caller, known)
             return await self.store.put_principal(caller, changed)
 
         return await self._done(caller, "change agents", act)
 
-    async def _in_force(self, known: Principal) -> Principal:
-        """The record as it is, of which the gate knows on return: somebody may have died between the two."""
-        now = await self.store.enforce(known.agent)
-        if now is None or msgspec.structs.replace(now, rev=known.rev) != known:
+    async def _in_force(self, caller: Caller, known: Principal) -> Principal:
+        """The record as it is, of which the gate knows on return: somebody may have died between the two.
+
+        Where the gate said otherwise, or the record has changed since, all is decided anew.
+        """
+        if await self.store.gate(caller, known.agent, known.rev, known.standing, known.reason) == "behind":
+            await self.store.enforce(known.agent)
+        if await self.store.standing(known.agent) != f"{known.rev} {known.standing}":
             raise Stale
-        if await self.store.standing(now.agent) != f"{now.rev} {now.standing}":
-            raise Stale
-        return now
+        return known
 
 
 def _standing(known: Principal, standing: Standing, reason: str) -> dict[str, Any]:

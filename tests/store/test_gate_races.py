@@ -697,15 +697,15 @@ async def test_what_is_said_again_is_done_again_where_it_was_undone_in_between(
     houses: list[House], bearers: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ):
     """Frozen when it was read, thawed elsewhere before the answer: who asked for a freeze gets one."""
-    ops, enforce = await ops_of(houses[2]), houses[1].store.enforce
+    ops, gate = await ops_of(houses[2]), houses[1].store.gate
     await houses[1].operations.freeze(await ops_of(houses[1]), "ann")
 
-    async def overtaken(agent: AgentName) -> Any:
-        monkeypatch.setattr(houses[1].store, "enforce", enforce)
+    async def overtaken(*args: Any) -> Any:
+        monkeypatch.setattr(houses[1].store, "gate", gate)
         await houses[2].operations.thaw(ops, "ann")
-        return await enforce(agent)
+        return await gate(*args)
 
-    monkeypatch.setattr(houses[1].store, "enforce", overtaken)
+    monkeypatch.setattr(houses[1].store, "gate", overtaken)
     frozen = await houses[1].operations.freeze(await ops_of(houses[1]), "ann")
 
     assert frozen.standing == "frozen"
@@ -725,6 +725,8 @@ async def test_what_is_said_again_is_in_force_on_return_although_the_record_chan
     may_finish.set()
     await within("it to be revoked", again)
 
+    assert (await houses[0].store.standing(ANN)).endswith(" revoked")
+    await enforce(houses[0].store)  # the note is upkeep's to strike
     await in_force(houses, "revoked")
 
 
