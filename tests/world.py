@@ -274,5 +274,10 @@ async def forward(
     note: str = "",
 ) -> Completed:
     """Complete with what comes next, under the id that the broker derives from the lease."""
-    onward = work(by, queue=queue, payload=payload, note=note, key=f"next\n{lease.id}")
-    return await store.forward(by, lease, result, queue, onward)
+    return await store.forward(by, lease, result, queue, onward(by, lease, queue, payload, note))
+
+
+def onward(by: Caller, lease: Lease, queue: Queue, payload: bytes = b'{"topic":"owls"}', note: str = "") -> NewHandoff:
+    """What comes next; that it goes into this queue is part of what is asked."""
+    new = work(by, queue=queue, payload=payload, note=note, key=f"next\n{lease.id}")
+    return msgspec.structs.replace(new, content=content_of(new.content, queue.name))

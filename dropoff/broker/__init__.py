@@ -4,6 +4,7 @@ sending.py     what senders ask: drop off, look, withdraw, put back
 picking.py     who picks up: what there is for it, and what becomes of it if nobody is there to hear
 holding.py     what holders ask: complete, hand back, extend
 describing.py  what the queues demand that an agent may use
+repeats.py     what was heard before is answered as it was then
 judging.py     what callers bring, held against what the queue's contract says
 asking.py      what all of them are built on
 

@@ -9,7 +9,7 @@ from dropoff.contracts.gate import Gates
 from dropoff.core import policy
 from dropoff.core.caller import Caller
 from dropoff.core.deciding import decided
-from dropoff.core.handoff import HandoffId, NewHandoff, content_of, digest_of
+from dropoff.core.handoff import HandoffId, NewHandoff, digest_of
 from dropoff.core.queue import Queue
 from dropoff.core.store import Store
 from dropoff.errors import BrokerUnavailable
@@ -38,16 +38,24 @@ class Asking:
 
 
 def new_handoff(
-    id: HandoffId, queue: Queue, content: bytes, salt: str, note: str, *, delay_ms: int = 0, resubmit_of: str = ""
+    id: HandoffId,
+    queue: Queue,
+    content: bytes,
+    salt: str,
+    note: str,
+    *,
+    asked: str,
+    delay_ms: int = 0,
+    resubmit_of: str = "",
 ) -> NewHandoff:
-    """A handoff of this judged payload."""
+    """A handoff of this judged payload; `asked` is the digest of all that its caller asked for."""
     return NewHandoff(
         id=id,
         queue=queue.name,
         payload=content,
         salt=salt,
         digest=digest_of(salt, content),
-        content=content_of(content, note, delay_ms, resubmit_of),
+        content=asked,
         note=note,
         delay_ms=delay_ms,
         resubmit_of=resubmit_of,

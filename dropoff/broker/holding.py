@@ -1,16 +1,19 @@
 """What holders ask: complete, alone or with what comes next, hand back, extend."""
 
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 from functools import partial
 from typing import Final
 
 from dropoff.broker import judging
 from dropoff.broker.asking import Asking, new_handoff
+from dropoff.broker.repeats import unless_heard
 from dropoff.core import lease as leases
+from dropoff.core import payload
 from dropoff.core.caller import Caller
 from dropoff.core.deciding import current
 from dropoff.core.handoff import content_of, derived_id
 from dropoff.core.lease import Lease
-from dropoff.core.queue import Queue
 from dropoff.core.requests import Complete, Extend, HandBack, Next, Outcome
 from dropoff.core.store import Completed, Extended, HandedBack, Settling
 from dropoff.errors import ArgumentsInvalid, LeaseUnknown, NextInvalid, PayloadTooLarge, Problem, ResultInvalid
@@ -24,22 +27,35 @@ class Holding(Asking):
     async def complete(self, caller: Caller, request: Complete) -> Completed:
         """Record the outcome and end the lease. The same result again is the same success.
 
-        With `next`, that is dropped off in the same step: both happen, or neither.
+        With `next`, that is dropped off in the same step: both happen, or neither. Said again it is the same success,
+        whatever was changed in between.
         """
         lease = await self._lease(caller, request.lease_id)
-        result = await self._result(caller, lease, request)
-        if request.next is None:
-            return await self._decided(caller, lambda caller: self.store.complete(caller, lease, result))
-        onward, salt = request.next, self._unique(16).hex()
+        async with self._mendable(caller, lease):
+            result = judging.result(request.result)
+            if request.next is None:
+                return await self._decided(caller, lambda caller: self.store.complete(caller, lease, result))
+            return await self._forward(caller, lease, result, request.next)
+
+    async def _forward(self, caller: Caller, lease: Lease, result: bytes, onward: Next) -> Completed:
+        salt = self._unique(16).hex()
+
+        def asked(content: bytes) -> str:
+            return content_of(content, onward.note, onward.queue)
 
         async def decide(caller: Caller) -> Completed:
             queue = await self._queue(caller, "drop", "complete_handoff", onward.queue)
-            content = await self._judged_next(caller, lease, queue, onward)
+            refusal = partial(NextInvalid, schema=queue.schema)
+            content = await self._contracts.judged(queue, onward.payload, refusal, "next.payload")
             id = derived_id(caller.agent, queue.name, f"next\n{lease.id}")  # no key of a caller has a line break
-            handoff = new_handoff(id, queue, content, salt, onward.note)
+            handoff = new_handoff(id, queue, content, salt, onward.note, asked=asked(content))
             return await self.store.forward(caller, lease, result, queue, handoff)
 
-        return await self._decided(caller, decide)
+        async def heard() -> Completed | None:
+            content = content_of(result, asked(payload.encoded(onward.payload)))
+            return await self._decided(caller, lambda caller: self.store.completed_before(caller, lease, content))
+
+        return await unless_heard(self._decided(caller, decide), heard)
 
     async def hand_back(self, caller: Caller, request: HandBack, key: str = "") -> HandedBack:
         """End the lease without a result: try again, not for me, or impossible."""
@@ -90,23 +106,11 @@ class Holding(Asking):
         held = await self.store.leases_of((await current(self.store, caller)).agent)
         return LeaseUnknown(lease_id=lease_id, held=tuple(lease.id for lease in held))
 
-    async def _judged_next(self, caller: Caller, lease: Lease, queue: Queue, onward: Next) -> bytes:
-        """As any payload; and the holder hears how long it may mend it."""
+    @asynccontextmanager
+    async def _mendable(self, caller: Caller, lease: Lease) -> AsyncGenerator[None]:
+        """Who brings what does not fit hears how long it may mend it."""
         try:
-            return await self._contracts.judged(
-                queue, onward.payload, partial(NextInvalid, schema=queue.schema), "next.payload"
-            )
-        except (NextInvalid, PayloadTooLarge) as error:
-            error.lease_ends_ms = await self._lease_ends(caller, lease)
+            yield
+        except (ResultInvalid, NextInvalid, PayloadTooLarge) as error:
+            error.lease_ends_ms = await self._decided(caller, lambda caller: self.store.lease_ends(caller, lease))
             raise
-
-    async def _result(self, caller: Caller, lease: Lease, request: Complete) -> bytes:
-        """The result in its one encoding. Out of bounds it is refused, and the holder hears how long it may mend it."""
-        try:
-            return judging.result(request.result)
-        except (ResultInvalid, PayloadTooLarge) as error:
-            error.lease_ends_ms = await self._lease_ends(caller, lease)
-            raise
-
-    async def _lease_ends(self, caller: Caller, lease: Lease) -> int:
-        return await self._decided(caller, lambda caller: self.store.lease_ends(caller, lease))

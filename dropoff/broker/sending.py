@@ -6,9 +6,10 @@ from functools import partial
 import msgspec
 
 from dropoff.broker.asking import Asking, new_handoff, repeatable
-from dropoff.core import policy
+from dropoff.broker.repeats import unless_heard
+from dropoff.core import payload, policy
 from dropoff.core.caller import EVERYONE, Caller
-from dropoff.core.handoff import UNIQUE_BYTES, Handoff, HandoffId, derived_id, new_id, queue_of
+from dropoff.core.handoff import UNIQUE_BYTES, Handoff, HandoffId, QueueName, content_of, derived_id, new_id, queue_of
 from dropoff.core.lifecycle import FINAL
 from dropoff.core.requests import Check, DropOff, Withdraw
 from dropoff.core.store import DroppedOff, Withdrawn
@@ -21,19 +22,35 @@ class Sending(Asking):
     async def drop_off(self, caller: Caller, request: DropOff, key: str = "") -> DroppedOff:
         """Put one handoff into a queue, once, in the caller's name.
 
-        On return it is stored as durably as the receipt says. Called again with the same key: the same answer.
+        On return it is stored as durably as the receipt says. Called again with the same key: the same answer,
+        whatever was changed in between.
         """
         unique, salt = self._unique(UNIQUE_BYTES), self._unique(16).hex()
+        delay_ms = request.delay_seconds * 1_000
+
+        def asked(content: bytes) -> str:
+            return content_of(content, request.note, delay_ms)
 
         async def decide(caller: Caller) -> DroppedOff:
             queue = await self._queue(caller, "drop", "drop_off", request.queue)
             content = await self._contracts.judged(queue, request.payload)
             id = derived_id(caller.agent, queue.name, key) if key else new_id(queue.name, unique)
-            handoff = new_handoff(id, queue, content, salt, request.note, delay_ms=request.delay_seconds * 1_000)
+            handoff = new_handoff(id, queue, content, salt, request.note, asked=asked(content), delay_ms=delay_ms)
             return await self.store.drop_off(caller, queue, handoff)
 
+        async def heard() -> DroppedOff | None:
+            """In whichever queue, if none was named: the caller's grants may have named another one then."""
+            if not key:
+                return None
+            content = asked(payload.encoded(request.payload))
+            for name in (request.queue,) if request.queue else tuple(await self.store.queues()):
+                id = derived_id(caller.agent, QueueName(name), key)
+                if first := await self._dropped_before(caller, id, content):
+                    return first
+            return None
+
         with repeatable(key):
-            return await self._decided(caller, decide)
+            return await unless_heard(self._decided(caller, decide), heard)
 
     async def check(self, caller: Caller, request: Check) -> Handoff:
         """The handoff as it is, or as soon as it has its outcome, or as it is when the time is up."""
@@ -75,6 +92,7 @@ class Sending(Asking):
         if name is None:
             raise HandoffUnknown(handoff_id=handoff_id)
         old_id, salt = HandoffId(handoff_id), self._unique(16).hex()
+        id = derived_id(EVERYONE, name, f"resubmit\n{old_id}")  # whoever says it: once
 
         async def decide(caller: Caller) -> DroppedOff:
             queue = await self._queue(caller, "operate", "resubmit", name)
@@ -84,11 +102,26 @@ class Sending(Asking):
             again = f"drop off a corrected one: dropoff drop {queue.name} JSON"
             refusal = partial(PayloadInvalid, schema=queue.schema, again=again)
             content = await self._contracts.judged(queue, msgspec.json.decode(old.payload), refusal)
-            id = derived_id(EVERYONE, queue.name, f"resubmit\n{old_id}")  # whoever says it: once
-            handoff = new_handoff(id, queue, content, salt, old.note, resubmit_of=old_id)
+            handoff = new_handoff(id, queue, content, salt, old.note, asked=content_of(old_id), resubmit_of=old_id)
             return await self.store.drop_off(caller, queue, handoff)
 
         try:
-            return await self._decided(caller, decide)
+            return await unless_heard(
+                self._decided(caller, decide), lambda: self._dropped_before(caller, id, resubmit_of=old_id)
+            )
         except QueueUnknown:  # without a grant on its queue it does not exist for the caller
             raise HandoffUnknown(handoff_id=handoff_id) from None
+
+    async def _dropped_before(
+        self, caller: Caller, id: HandoffId, asked: str = "", *, resubmit_of: str = ""
+    ) -> DroppedOff | None:
+        """The first answer to this call, though the caller may not make it any more: it is its own handoff."""
+        queue = queue_of(id)
+        if queue is None:  # what was named is no queue's name
+            return None
+        return await self._decided(
+            caller,
+            lambda caller: self.store.dropped_before(
+                caller, id, asked, resubmit_of=resubmit_of, may_operate=policy.may(caller, "operate", queue)
+            ),
+        )

@@ -102,6 +102,15 @@ def canonical(value: object) -> bytes:
     return _CANONICAL.encode(value)
 
 
+def encoded(value: object) -> bytes:
+    """The one encoding of a value that nobody has judged; empty, as none is, where no queue could take it."""
+    try:
+        _walk(value, limits.PAYLOAD_DEPTH_MAX)
+    except _OutOfBoundsError:
+        return b""
+    return canonical(value)
+
+
 _ENCODER: Final = msgspec.json.Encoder()
 _CANONICAL: Final = msgspec.json.Encoder(order="sorted")
 

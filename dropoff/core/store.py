@@ -148,6 +148,15 @@ class Store(Protocol):
         """
         ...
 
+    async def dropped_before(
+        self, caller: Caller, handoff_id: HandoffId, content: str, *, resubmit_of: str = "", may_operate: bool = False
+    ) -> DroppedOff | None:
+        """The answer to just this drop_off if it was heard before, as `drop_off` repeats it; None if it never was.
+
+        What another has put back is repeated only to one who may operate its queue.
+        """
+        ...
+
     async def pick_up(self, caller: Caller, queue: Queue, request: str) -> PickedUp | None:
         """Lease the oldest waiting handoff to the caller; None when nothing waits. Raises `Paused`.
 
@@ -182,6 +191,13 @@ class Store(Protocol):
 
         The same again is the same success. Raises what `complete` raises, and of `queue` what `drop_off` raises: then
         the lease goes on.
+        """
+        ...
+
+    async def completed_before(self, caller: Caller, lease: Lease, content: str) -> Completed | None:
+        """The answer to just this `forward` if it was heard before; None while the caller holds the lease.
+
+        `content` is the digest of its result and of what came next. Refused like any step on a lease that is lost.
         """
         ...
 

@@ -53,9 +53,26 @@ class Handoffs(Steps):
             delay_ms=str(handoff.delay_ms),
             resubmit_of=handoff.resubmit_of,
         )
+        return self._dropped_off(handoff.id, reply)
+
+    async def dropped_before(
+        self, caller: Caller, handoff_id: HandoffId, content: str, *, resubmit_of: str = "", may_operate: bool = False
+    ) -> DroppedOff | None:
+        reply = await self._handoff_step(
+            "heard",
+            caller,
+            handoff_id,
+            id=handoff_id,
+            content=content,
+            resubmit_of=resubmit_of,
+            may_operate="1" if may_operate else "0",
+        )
+        return None if reply.word == "unheard" else self._dropped_off(handoff_id, reply)
+
+    def _dropped_off(self, handoff_id: HandoffId, reply: Reply) -> DroppedOff:
         self._raise_refusal(reply)
         return DroppedOff(
-            receipt=self._receipt(handoff.id, reply),
+            receipt=self._receipt(handoff_id, reply),
             state=cast(State, reply.facts["state"].decode()),
             ahead_of_it=number(reply.facts, "ahead"),
             pickers=number(reply.facts, "pickers"),
@@ -100,8 +117,12 @@ class Handoffs(Steps):
         )
 
     async def lease_ends(self, caller: Caller, lease: Lease) -> int:
-        reply = await self._lease_step("lease", caller, lease)
+        reply = await self._lease_step("lease", caller, lease, request="complete", content="")
         return number(reply.facts, "until")
+
+    async def completed_before(self, caller: Caller, lease: Lease, content: str) -> Completed | None:
+        reply = await self._lease_step("lease", caller, lease, request="complete", content=content)
+        return None if reply.word == "held" else self._completed(lease, reply)
 
     async def complete(self, caller: Caller, lease: Lease, result: bytes) -> Completed:
         content = hashlib.sha256(result).hexdigest()
@@ -118,7 +139,7 @@ class Handoffs(Steps):
             **self._queue_args(lease.queue),
             fence=str(lease.fence),
             request="complete",
-            content=content_of(result, onward.queue, onward.content),
+            content=content_of(result, onward.content),
             result=result,
             next_base=self.keys.of_queue(queue.name),
             next_id=onward.id,

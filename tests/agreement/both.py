@@ -59,6 +59,7 @@ class Both:
         self.settings_before = {name: _new(queue, rev=OLDER) for name, queue in QUEUES.items()}
         self.handoffs: list[HandoffId] = []
         self.leases: list[tuple[Lease, str]] = []
+        self.forwarded: dict[Lease, str] = {}
         self.asked: list[Asking] = []
         self.ended: dict[HandoffId, Handoff] = {}
         self.places: dict[str, str] = {"": ""}  # the id of an entry → its place in the ledger

@@ -190,7 +190,16 @@ VERBS: Final[dict[str, tuple[float, Draw]]] = {
     "drop_off": (9, _drop_off),
     "pick_up": (10, _pick_up),
     "extend": (5, _extend),
+    "dropped_before": (
+        1,
+        lambda random: (
+            _who(random)
+            | {"handoff": _back(random), "same": _often(random, 0.7)}
+            | {"put_back": _often(random, 0.4), "may_operate": _often(random, 0.5)}
+        ),
+    ),
     "lease_ends": (1, _holder),
+    "completed_before": (1, lambda random: _holder(random) | {"same": _often(random, 0.8)}),
     "complete": (3, _complete),
     "forward": (3, _forward),
     "hand_back": (5, _hand_back),

@@ -1,5 +1,6 @@
 """What agents do in a story."""
 
+from dropoff.core.handoff import content_of
 from dropoff.core.store import PickedUp, Settling
 from tests import world
 from tests.agreement.subjects import Subjects
@@ -23,6 +24,18 @@ class OfAgents(Subjects):
         new = world.work(caller, queue=to, payload=payload, note=note, delay_ms=delay_ms, key=key)
         await self._drop(caller, to, new)
 
+    async def dropped_before(
+        self, who: str, outdated: bool, handoff: int, same: bool, put_back: bool, may_operate: bool
+    ) -> None:
+        """Somebody asks for what was dropped off, or put back, by itself or by another."""
+        caller, id = self._caller(who, outdated), self._handoff(handoff)
+        content = self.model.kept[id].content if same and id in self.model.kept else "of other work"
+        await self.ask(
+            lambda store: store.dropped_before(
+                caller, id, content, resubmit_of=id if put_back else "", may_operate=may_operate
+            )
+        )
+
     async def pick_up(self, who: str, outdated: bool, queue: str, old_settings: bool, key: str) -> None:
         caller, key = self._caller(who, outdated), world.key_or_new(key)
         of = self._queue(queue or await self._with_work(), old_settings)
@@ -43,6 +56,11 @@ class OfAgents(Subjects):
         held, caller = self._lease(lease, goes_on, who, outdated)
         await self.ask(lambda store: store.lease_ends(caller, held))
 
+    async def completed_before(self, who: str, outdated: bool, lease: int, goes_on: bool, same: bool) -> None:
+        held, caller = self._lease(lease, goes_on, who, outdated)
+        content = self.forwarded.get(held, "") if same else "of another outcome"
+        await self.ask(lambda store: store.completed_before(caller, held, content))
+
     async def complete(self, who: str, outdated: bool, lease: int, goes_on: bool, result: bytes) -> None:
         held, caller = self._lease(lease, goes_on, who, outdated)
         await self.ask(lambda store: store.complete(caller, held, result))
@@ -60,10 +78,11 @@ class OfAgents(Subjects):
     ) -> None:
         held, caller = self._lease(lease, goes_on, who, outdated)
         to = self._queue(queue, old_settings)
-        new = world.work(caller, queue=to, payload=payload, key=f"next\n{held.id}")
+        new = world.onward(caller, held, to, payload)
         completed = await self.ask(lambda store: store.forward(caller, held, result, to, new))
         if not isinstance(completed, Exception):
             self.handoffs.append(new.id)
+            self.forwarded[held] = content_of(result, new.content)
 
     async def hand_back(
         self,

@@ -248,6 +248,18 @@ def test_an_object_that_is_not_json_is_refused_and_its_place_is_named(value: obj
 # ---- how it is said -----------------------------------------------------------------------------------------------
 
 
+def test_what_nobody_has_judged_has_its_one_encoding_or_none():
+    """However large it is; and where no queue could take it, whatever its settings, it is no encoding of anything."""
+    deep: dict[str, Any] = {}
+    for _ in range(100_000):
+        deep = {"in": deep}
+    large = {"text": "x" * limits.PAYLOAD_BYTES_MAX}
+    assert payload.encoded(large) == payload.canonical(large)
+    assert [payload.encoded(one) for one in (deep, {"n": 2**60}, {"n": float("nan")}, {"text": "\ud800"})] == [b""] * 4
+    while deep:  # in steps: at once it would be as deep a recursion
+        deep = deep["in"]
+
+
 def test_a_problem_can_always_be_sent_and_repeats_little_of_the_payload():
     half = "\ud800" + "k" * 5_000
 

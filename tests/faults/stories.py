@@ -132,6 +132,27 @@ async def lease(t: Twins, chance: Random) -> Asking:
     return lambda store: store.lease_ends(BOB, held)
 
 
+@story("lease")
+async def completed_before(t: Twins, chance: Random) -> Asking:
+    held = await _leased(t, chance)
+    queue = await t.queue()
+    new = world.onward(BOB, held, queue)
+    if chance.random() < 0.7:
+        await t.tell(lambda store: store.forward(BOB, held, b"{}", queue, new))
+    content = content_of(b"{}", new.content)
+    return lambda store: store.completed_before(BOB, held, content)
+
+
+@story("heard")
+async def dropped_before(t: Twins, chance: Random) -> Asking:
+    queue = await t.queue()
+    new = world.work(ANN, queue=queue, key=t.new("key"))
+    if chance.random() < 0.7:
+        await t.tell(lambda store: store.drop_off(ANN, queue, new))
+    content = chance.choice([new.content, new.content, "of other work"])
+    return lambda store: store.dropped_before(ANN, new.id, content)
+
+
 @story("complete")
 async def complete(t: Twins, chance: Random) -> Asking:
     lease = await _leased(t, chance)

@@ -43,13 +43,27 @@ class Agents(Leases):
 
     async def drop_off(self, caller: Caller, queue: Queue, handoff: NewHandoff) -> DroppedOff:
         self._pass(caller)
-        known = self.kept.get(handoff.id)
-        if known:
-            mine = known.handoff.sender == caller.agent or handoff.resubmit_of
-            if not mine or known.content != handoff.content:
-                raise RequestConflict(handoff_id=handoff.id)
-            return self._dropped_off(known, repeated=True)
-        return self._dropped_off(self._drop(self._admitted(queue), handoff, caller), repeated=False)
+        before = self._dropped_before(caller, handoff.id, handoff.content, handoff.resubmit_of)
+        return before or self._dropped_off(self._drop(self._admitted(queue), handoff, caller), repeated=False)
+
+    async def dropped_before(
+        self, caller: Caller, handoff_id: HandoffId, content: str, *, resubmit_of: str = "", may_operate: bool = False
+    ) -> DroppedOff | None:
+        self._pass(caller, "reading")
+        known = self._known(handoff_id)
+        if resubmit_of and not may_operate and not (known and known.handoff.sender == caller.agent):
+            return None
+        return self._dropped_before(caller, handoff_id, content, resubmit_of)
+
+    def _dropped_before(
+        self, caller: Caller, handoff_id: HandoffId, content: str, resubmit_of: str
+    ) -> DroppedOff | None:
+        known = self.kept.get(handoff_id)
+        if known is None:
+            return None
+        if not resubmit_of and (known.handoff.sender != caller.agent or known.content != content):
+            raise RequestConflict(handoff_id=handoff_id)
+        return self._dropped_off(known, repeated=True)
 
     def _admitted(self, queue: Queue, *, of_next: bool = False) -> Queue:
         """The queue's settings of now, if they are those that the payload was judged by and let something new in."""
@@ -184,7 +198,7 @@ class Agents(Leases):
 
     async def forward(self, caller: Caller, lease: Lease, result: bytes, queue: Queue, onward: NewHandoff) -> Completed:
         self._pass(caller)
-        content = content_of(result, onward.queue, onward.content)
+        content = content_of(result, onward.content)
         before = self._completed_before(caller, lease, content)
         if before:
             return before
@@ -193,6 +207,13 @@ class Agents(Leases):
         completed = self._complete(caller, lease, content, result=result, next=onward.id)
         self._drop(settings, onward, caller, parent=lease.handoff_id)
         return completed
+
+    async def completed_before(self, caller: Caller, lease: Lease, content: str) -> Completed | None:
+        self._pass(caller, "reading")
+        before = self._completed_before(caller, lease, content)
+        if before is None:
+            self._leased_to(caller, lease)
+        return before
 
     def _complete(self, caller: Caller, lease: Lease, content: str, **change: Any) -> Completed:
         kept = self._leased_to(caller, lease)

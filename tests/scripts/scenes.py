@@ -13,7 +13,7 @@ import msgspec
 from dropoff.core import limits
 from dropoff.core.caller import Caller, Principal
 from dropoff.core.grant import Grant
-from dropoff.core.handoff import AgentName, HandoffId
+from dropoff.core.handoff import AgentName, HandoffId, content_of
 from dropoff.core.queue import Queue
 from dropoff.core.store import PickedUp
 from dropoff.storage.mending import Named
@@ -34,6 +34,7 @@ from tests.world import (
     extend,
     hand_back,
     live,
+    onward,
     pick_up,
     withdraw,
     work,
@@ -217,6 +218,21 @@ async def check_it(w: World) -> Act:
 async def lease_ends(w: World) -> Act:
     picked = await w.picked()
     return lambda: w.store.lease_ends(BOB, picked.lease)
+
+
+@scene("lease")
+async def completed_just_so(w: World) -> Act:
+    picked = await w.picked()
+    new = onward(BOB, picked.lease, QUEUE)
+    await w.store.forward(BOB, picked.lease, b"{}", QUEUE, new)
+    return lambda: w.store.completed_before(BOB, picked.lease, content_of(b"{}", new.content))
+
+
+@scene("heard")
+async def dropped_off_before(w: World) -> Act:
+    new = work(key="arranged")
+    await w.store.drop_off(ANN, QUEUE, new)
+    return lambda: w.store.dropped_before(ANN, new.id, new.content)
 
 
 # ---- operators --------------------------------------------------------------------------------------------------

@@ -77,6 +77,7 @@ async def held(store: RedisStore, by: Caller = ANN) -> tuple[HandoffId, str]:
 Asking = Callable[[RedisStore, Caller, PickedUp, HandoffId], Awaitable[object]]
 ASKED_FOR: dict[str, Asking] = {
     "forward": lambda store, by, picked, _: store.forward(by, picked.lease, b"{}", QUEUE, work(by)),
+    "dropped_before": lambda store, by, *_: store.dropped_before(by, work().id, ""),
     "lease_ends": lambda store, by, picked, _: store.lease_ends(by, picked.lease),
     "check": lambda store, by, picked, _: store.check(by, picked.handoff.id, may_inspect=True),
     "judge": lambda store, by, _, id: store.judge(by, id, "deny", digest=work(key=id).digest, reason=""),

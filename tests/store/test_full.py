@@ -1,12 +1,17 @@
 """A store at its memory limit: it takes no new work, and lets go of what it has."""
 
 import asyncio
+import secrets
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
+import msgspec
 import pytest
 from redis.exceptions import OutOfMemoryError
 
+from dropoff.broker import Broker
+from dropoff.contracts.gate import Gates
+from dropoff.core.requests import Complete, DropOff, Next, Withdraw
 from dropoff.core.store import DroppedOff
 from dropoff.errors import BrokerUnavailable, StorageFull
 from dropoff.storage.keys import Keys
@@ -16,7 +21,7 @@ from tests import world
 from tests.look import Look
 from tests.proxy import Proxy
 from tests.servers import PRODUCTS, Server, source_of
-from tests.world import ANN, Clock
+from tests.world import ANN, CAROL, OPS, QUEUE, Clock
 
 BIG = b'{"topic":"' + b"o" * 50_000 + b'"}'
 
@@ -89,6 +94,36 @@ async def test_at_its_memory_limit_a_store_takes_no_new_work_and_drains(
     move_limit(server, 2 << 20)
     after = await world.drop_off(limited, key="later")
     assert (await world.pick_up(limited)).lease.handoff_id == after.receipt.handoff_id
+
+
+async def test_what_was_heard_before_the_memory_ran_full_is_answered_again(
+    limited: RedisStore, server: Server, look: Look
+):
+    """By a step that only reads, which the server runs at its limit; what is new is refused as ever."""
+    broker = Broker(limited, Gates(), secrets.token_bytes)
+    work, onward = DropOff(queue=QUEUE.name, payload={}), Next(queue=QUEUE.name, payload={})
+    first = await broker.drop_off(ANN, work, key="k")
+    both: list[Complete] = []
+    for _ in range(2):
+        await broker.drop_off(ANN, work)
+        both.append(Complete(lease_id=(await world.pick_up(limited, CAROL)).lease.id, next=onward))
+    withdrawn = [(await broker.drop_off(ANN, work)).receipt.handoff_id for _ in range(2)]
+    for id in withdrawn:
+        await broker.withdraw(ANN, Withdraw(handoff_id=id))
+    completed, put_back = await broker.complete(CAROL, both[0]), await broker.resubmit(OPS, withdrawn[0])
+    move_limit(server, -(1 << 20))
+
+    async with look.nothing_changes():
+        assert (await broker.drop_off(ANN, work, key="k")).receipt == first.receipt
+        assert await broker.complete(CAROL, both[0]) == msgspec.structs.replace(completed, repeated=True)
+        assert (await broker.resubmit(OPS, withdrawn[0])).receipt == put_back.receipt
+        for asked in (
+            broker.drop_off(ANN, work, key="other"),
+            broker.complete(CAROL, both[1]),
+            broker.resubmit(OPS, withdrawn[1]),
+        ):
+            with pytest.raises(StorageFull):
+                await asked
 
 
 async def test_a_full_store_says_nothing_of_a_step_that_may_have_run_before(

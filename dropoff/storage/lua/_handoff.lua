@@ -144,6 +144,26 @@ end
 
 -- ---- new handoffs ----------------------------------------------------------------------------------------------
 
+-- How it stands among the others of its queue, as who drops it off is told.
+local function standing(h, pickers)
+  local ahead = redis.call('XLEN', ready_of(h)) - (h.state == 'waiting' and 1 or 0)
+  return { 'state', h.state, 'ahead', text(math.max(ahead, 0)),
+    'pickers', text(redis.call('ZCOUNT', pickers, text(NOW - LIMITS.picker_seen_ms), '+inf')) }
+end
+
+-- What to answer to a drop_off whose handoff is there; nil if it is not. The content tells whether the same work is
+-- heard twice or other work came under the same key, which is a mistake that nobody should guess about. What is put
+-- back (`resubmit_of`) is put back once, whoever says it: its id is made of the old one's, and so is the same work.
+local function dropped_before(h, pickers)
+  -- guard: no such drop_off before
+  if h.state == 'absent' then return nil end
+  -- guard: the same sender and the same work
+  if resubmit_of == '' and (h.sender ~= caller or h.content ~= content) then
+    return refused('request_conflict', { 'handoff', id })
+  end
+  return answer('repeated', standing(h, pickers), read_entry(h.first, h))
+end
+
 -- What the queue's settings say to a new handoff: what to answer instead, or the settings. They must be those that the
 -- payload was judged by: another revision is `stale`, and it is judged again.
 local function admitted(h, settings_rev)
@@ -221,6 +241,13 @@ local function asking() return caller .. ' ' .. fence .. ' ' .. request end
 local function remembered(change)
   change.asked, change.asked_content, change.asked_entry = asking(), content, ENTRY
   return change
+end
+
+-- What to answer to the holder that completes as it has completed before; nil if it has not.
+local function completed_before(h)
+  -- guard: no such completion before
+  if h.state ~= 'completed' or h.asked ~= asking() or h.asked_content ~= content then return nil end
+  return answer('repeated', { 'next', redis.call('HGET', h.key, 'next') or '' }, read_entry(h.asked_entry, h))
 end
 
 -- How this lease ended, for the next holder and for a caller that asks again: the last few. `by_call`: the holder's own

@@ -10,10 +10,9 @@ local stop = stopped_at_gate()
 -- guard: complete at the gate
 if stop then return stop end
 local h, refusal = lease()
+local before = completed_before(h)
 -- guard: the same result again
-if h.state == 'completed' and h.asked == asking() and h.asked_content == content then
-  return answer('repeated', { 'next', redis.call('HGET', handoff, 'next') or '' }, read_entry(h.asked_entry, h))
-end
+if before then return before end
 -- guard: only the holder completes
 if refusal then return refusal end
 return answer('completed', {}, move(h, 'complete', 'completed', remembered({ result = result })))

@@ -11,10 +11,9 @@ local stop = stopped_at_gate()
 -- guard: forward at the gate
 if stop then return stop end
 local h, refusal = lease()
+local before = completed_before(h)
 -- guard: the same result and the same next again
-if h.state == 'completed' and h.asked == asking() and h.asked_content == content then
-  return answer('repeated', { 'next', redis.call('HGET', handoff, 'next') or '' }, read_entry(h.asked_entry, h))
-end
+if before then return before end
 -- guard: only the holder forwards
 if refusal then return refusal end
 

@@ -90,6 +90,26 @@ async def test_the_same_key_answers_the_same_and_happens_once(desk: Desk, scout:
     assert same["lease_id"] == picked["lease_id"]
 
 
+@pytest.mark.parametrize(
+    ("act", "body", "new"),
+    [
+        ("/v1/queues/research/edit", {"max_bytes": 10}, 413),
+        ("/v1/agents/scout/ungrant", {"grants": ["drop:research"]}, 403),
+    ],
+)
+async def test_the_same_key_answers_the_same_also_when_it_would_be_refused_by_now(
+    desk: Desk, scout: Agent, act: str, body: dict[str, Any], new: int
+):
+    """The contract was narrowed, or the grant taken. Under another key it is refused."""
+    first = await scout.done("/v1/drop_off", {"payload": WORK}, idempotency_key="monday")
+    await desk.operator.done(act, body)
+    before = desk.stored()
+    again = await scout.done("/v1/drop_off", {"payload": WORK}, idempotency_key="monday")
+    assert (again["handoff_id"], again["receipt"]) == (first["handoff_id"], first["receipt"])
+    assert (await scout.ask("/v1/drop_off", {"payload": WORK}, idempotency_key="tuesday")).status_code == new
+    assert desk.stored() == before
+
+
 async def test_without_a_key_the_same_call_is_new_work(desk: Desk, scout: Agent):
     ids = [(await scout.done("/v1/drop_off", {"payload": WORK}))["handoff_id"] for _ in range(2)]
     assert len(set(ids)) == 2

@@ -24,6 +24,22 @@ async def writer(desk: Desk) -> Agent:
     return await desk.agent("writer", "pick:research", "drop:drafts")
 
 
+async def test_the_same_call_again_is_answered_as_the_first_was_though_it_would_be_refused_by_now(
+    wire: Callable[..., Wire], desk: Desk, scout: Agent, writer: Agent
+):
+    """Grants are taken and contracts narrowed; neither takes back what was stored."""
+    sender, holder, key = wire(scout), wire(writer), {"dropoff/request": "monday"}
+    sent = await sender.call("drop_off", key, payload=BRIEF)
+    picked = await holder.call("pick_up", None, wait_seconds=0)
+    onward = {"lease_id": picked.content["lease_id"], "next": {"payload": {"text": "they pay off"}}}
+    done = await holder.call("complete_handoff", None, **onward)
+    await desk.operations.ungrant(desk.operator, "scout", ["drop:research"])
+    await desk.operations.edit_queue(desk.operator, "drafts", {"max_bytes": 10})
+
+    assert (await sender.call("drop_off", key, payload=BRIEF)).content["handoff_id"] == sent.content["handoff_id"]
+    assert (await holder.call("complete_handoff", None, **onward)).content == done.content
+
+
 class Call(Protocol):
     async def __call__(self, tool: str, **arguments: Any) -> dict[str, Any]: ...
 
