@@ -771,11 +771,12 @@ class BrokerUnavailable(DropoffError):
     keyed: bool = True  # whether the call brought a request key, so that repeating it is safe
     why: str = "The broker cannot reach its storage."
     again: str = "Try again in a few seconds."
+    halfway: str = "The broker lost its storage in the middle of this call."
 
     def sentence(self) -> str:
         if self.stored == "nothing":
             return f"{self.why} Nothing was stored. {self.again}"
-        lost = "The broker lost its storage in the middle of this call. It is not known whether this was stored"
+        lost = f"{self.halfway} It is not known whether this was stored"
         if self.keyed:
             return f"{lost}. Repeat the same call; it will not happen twice."
         return f"{lost}, and without a request key a repeated call may do it twice. Repeat it only if that is harmless."

@@ -36,7 +36,6 @@ REFUSED_BY_POLICY: Final = (NotAllowed, QueueUnknown, QueueNeeded)
 # What a later step of an act, or a later try of it, may be refused with, each saying that nothing was done.
 DENYING: Final = (
     AgentRevoked,
-    BrokerUnavailable,
     ChangingNow,
     Frozen,
     NotAllowed,
@@ -73,8 +72,11 @@ def half_done() -> Generator[None]:
     except Stale as stale:
         stale.half_done = True
         raise
-    except DENYING as error:
+    except BrokerUnavailable as error:
         raise BrokerUnavailable(stored="unknown") from error
+    except DENYING as error:
+        halfway = "This call was half done when something changed that stopped it."
+        raise BrokerUnavailable(stored="unknown", halfway=halfway) from error
 
 
 async def current(store: Store, caller: Caller) -> Caller:

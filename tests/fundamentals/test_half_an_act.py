@@ -95,6 +95,7 @@ async def test_a_record_that_is_written_is_not_denied_when_its_operator_may_no_l
         await house.operations.revoke(house.operator, "writer")
 
     assert refusal.value.stored == "unknown"
+    assert str(refusal.value).startswith("This call was half done when something changed that stopped it. It is not ")
     assert await house.store.changing() == ("writer",)
     await go_round(elsewhere.store)
     assert (await house.store.standing(house.writer.agent)).endswith(" revoked")
