@@ -79,7 +79,13 @@ def accepted(port: int) -> set[str]:
 
 @pytest.fixture
 async def broker() -> AsyncIterator[Broker]:
+    """All its workers serve. Who is ready first answers for it, and one that ends before it served ends them all."""
     async with broker_in_a_folder("--workers", str(COUNT)) as broker:
+
+        async def all_serve() -> bool:
+            return f"{COUNT} processes; one that ends is started again" in broker.last_words()
+
+        await until("all workers to serve", all_serve)
         yield broker
 
 
