@@ -14,7 +14,7 @@ from urllib.parse import parse_qsl, urlsplit
 from redis.asyncio.connection import AbstractConnection, ConnectionPool
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import AuthenticationError, NoPermissionError, RedisError
+from redis.exceptions import AuthenticationError, NoPermissionError
 from redis.exceptions import ConnectionError as NotConnected
 
 from dropoff.errors import StoreRefused
@@ -51,7 +51,8 @@ class Source:
             with _closed_is_lost():
                 await connection.connect()
                 await _heard(connection)
-        except RedisError as error:
+        except BaseException as error:
+            await connection.disconnect(nowait=True)  # whoever is cancelled in the middle leaves it open
             if isinstance(error.__cause__ or error, AuthenticationError):  # redis-py wraps it while it connects
                 raise not_let_in(error) from error
             raise
@@ -81,9 +82,6 @@ async def _heard(connection: AbstractConnection) -> None:
             await connection.read_response()
     except NoPermissionError:
         return  # let in, and answered
-    except BaseException:
-        await connection.disconnect(nowait=True)
-        raise
 
 
 def check_url(url: str) -> str:

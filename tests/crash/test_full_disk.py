@@ -202,7 +202,8 @@ async def test_above_the_floor_new_work_is_refused_and_the_store_lives_to_let_wo
         refusals: list[dict[str, Any]] = []
 
         async def refused() -> bool:
-            answer = await dropper.post("/v1/drop_off", json=WORK, headers={"Idempotency-Key": "later"})
+            key = {"Idempotency-Key": f"later-{len(refusals)}"}  # a new one, for new work
+            answer = await dropper.post("/v1/drop_off", json=WORK, headers=key)
             refusals.append(answer.json())
             return answer.status_code == 507
 

@@ -8,11 +8,13 @@ What becomes of many commands on one connection is in `test_commit.py`.
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
+from pathlib import Path
 from typing import Final
 
 import pytest
 
 from dropoff.errors import BrokerUnavailable
+from dropoff.storage.connection import Source
 from dropoff.storage.keys import Keys
 from dropoff.storage.store import RedisStore
 from tests.look import Look
@@ -226,3 +228,26 @@ async def test_a_closed_store_refuses_and_stored_nothing(empty_store: RedisStore
         await empty_store.pick_up(BOB, QUEUE, "k")
 
     assert refusal.value.stored == "nothing"
+
+
+async def test_who_stops_waiting_for_a_connection_leaves_none_behind(tmp_path: Path):
+    """The other side accepts, listens and never says a word: a store that is just starting does that, too."""
+    heard, gone = asyncio.Event(), asyncio.Event()
+
+    async def listens(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readexactly(1)
+        heard.set()
+        await reader.read()
+        gone.set()
+        writer.close()
+
+    async def place() -> str:
+        return f"unix://{tmp_path / 'silent'}"
+
+    async with await asyncio.start_unix_server(listens, tmp_path / "silent"):
+        connecting = asyncio.create_task(Source(place).connect())
+        await within("the first word", heard.wait())
+        connecting.cancel()
+        with suppress(asyncio.CancelledError):
+            await connecting
+        await within("the connection to be closed", gone.wait())
