@@ -1,6 +1,7 @@
 """What senders ask: drop off, look, withdraw; and what is put back for them."""
 
 import asyncio
+from collections.abc import Awaitable, Sequence
 from functools import partial
 
 import msgspec
@@ -13,7 +14,7 @@ from dropoff.core.handoff import UNIQUE_BYTES, Handoff, HandoffId, QueueName, co
 from dropoff.core.lifecycle import FINAL
 from dropoff.core.requests import Check, DropOff, Withdraw
 from dropoff.core.store import DroppedOff, Withdrawn
-from dropoff.errors import HandoffMoved, HandoffUnknown, PayloadInvalid, QueueUnknown
+from dropoff.errors import HandoffMoved, HandoffUnknown, PayloadInvalid, QueueUnknown, RequestConflict
 
 
 class Sending(Asking):
@@ -33,21 +34,28 @@ class Sending(Asking):
 
         async def decide(caller: Caller) -> DroppedOff:
             queue = await self._queue(caller, "drop", "drop_off", request.queue)
+            if not request.queue and (first := await heard_elsewhere(queue.name)):
+                return first
             content = await self._contracts.judged(queue, request.payload)
             id = derived_id(caller.agent, queue.name, key) if key else new_id(queue.name, unique)
             handoff = new_handoff(id, queue, content, salt, request.note, asked=asked(content), delay_ms=delay_ms)
             return await self.store.drop_off(caller, queue, handoff)
 
-        async def heard() -> DroppedOff | None:
+        async def heard(but: str = "") -> DroppedOff | None:
             """In whichever queue, if none was named: the caller's grants may have named another one then."""
             if not key:
                 return None
             content = asked(payload.encoded(request.payload))
-            for name in (request.queue,) if request.queue else tuple(await self.store.queues()):
-                id = derived_id(caller.agent, QueueName(name), key)
-                if first := await self._dropped_before(caller, id, content):
-                    return first
-            return None
+            names = (request.queue,) if request.queue else tuple(await self.store.queues())
+            ids = [derived_id(caller.agent, QueueName(name), key) for name in names if name != but]
+            return await _first_of([self._dropped_before(caller, id, content) for id in ids])
+
+        async def heard_elsewhere(queue: str) -> DroppedOff | None:
+            """The step looks in its own queue alone. Other work under this key in another one is no conflict."""
+            try:
+                return await heard(but=queue)
+            except RequestConflict:
+                return None
 
         with repeatable(key):
             return await unless_heard(self._decided(caller, decide), heard)
@@ -125,3 +133,14 @@ class Sending(Asking):
                 caller, id, asked, resubmit_of=resubmit_of, may_operate=policy.may(caller, "operate", queue)
             ),
         )
+
+
+async def _first_of(looks: Sequence[Awaitable[DroppedOff | None]]) -> DroppedOff | None:
+    """The first answer that one of these has found, all of them under way at once; else what kept one from looking."""
+    found = await asyncio.gather(*looks, return_exceptions=True)
+    if first := next((one for one in found if isinstance(one, DroppedOff)), None):
+        return first
+    failed = [one for one in found if isinstance(one, BaseException)]
+    for error in sorted(failed, key=lambda error: isinstance(error, RequestConflict)):  # who could not look, first
+        raise error
+    return None

@@ -179,22 +179,48 @@ async def test_another_next_is_no_repeat_whatever_else_is_wrong_with_it(
             await house.broker.complete(house.writer, another)
 
 
-@pytest.mark.parametrize("grants", [["drop:drafts"], []])
+@pytest.mark.parametrize("grants", [["drop:research", "drop:drafts"], [], ["drop:drafts"]])
 async def test_who_named_no_queue_is_answered_from_the_queue_that_it_was(house: House, look: Look, grants: list[str]):
-    """Its one grant said which; now there are two, or none."""
-    await house.operations.add_queue(house.operator, NewQueue(name="drafts", schema="brief"))
-    unnamed = DropOff(payload=PAYLOAD)
+    """Its one grant said which; now there are two, or none, or another one: then the same call would do it twice."""
+    unnamed = await _an_unnamed_one(house)
     first = await house.broker.drop_off(house.scout, unnamed, key="k")
-    if grants:
-        await house.operations.grant(house.operator, "scout", grants)
-    else:
-        await house.operations.ungrant(house.operator, "scout", ["drop:research"])
+    await _has_now(house, grants)
 
     async with look.nothing_changes():
         again = await house.broker.drop_off(house.scout, unnamed, key="k")
-        assert again == msgspec.structs.replace(first, repeated=True)
+    assert again == msgspec.structs.replace(first, repeated=True)
+    new = house.broker.drop_off(house.scout, unnamed, key="other")
+    if grants == ["drop:drafts"]:
+        assert (await new).receipt.handoff_id.startswith("drafts-")
+        return
+    async with look.nothing_changes():
         with pytest.raises((QueueNeeded, NotAllowed)):
-            await house.broker.drop_off(house.scout, unnamed, key="other")
+            await new
+
+
+async def test_other_work_in_another_queue_does_not_hide_what_was_heard(house: House, look: Look):
+    """The key was used there for a call that named it; that says nothing of the one that named none."""
+    unnamed = await _an_unnamed_one(house)
+    await _has_now(house, ["drop:drafts"])
+    other = DropOff(queue="drafts", payload=PAYLOAD | {"topic": "owls"})
+    await house.broker.drop_off(house.scout, other, key="k")
+    await _has_now(house, ["drop:research"])
+    first = await house.broker.drop_off(house.scout, unnamed, key="k")
+    await _has_now(house, [])
+
+    async with look.nothing_changes():
+        again = await house.broker.drop_off(house.scout, unnamed, key="k")
+    assert again == msgspec.structs.replace(first, repeated=True)
+
+
+async def _an_unnamed_one(house: House) -> DropOff:
+    await house.operations.add_queue(house.operator, NewQueue(name="drafts", schema="brief"))
+    return DropOff(payload=PAYLOAD)
+
+
+async def _has_now(house: House, grants: list[str]) -> None:
+    await house.operations.ungrant(house.operator, "scout", ["drop:research", "drop:drafts"])
+    await house.operations.grant(house.operator, "scout", grants)
 
 
 async def test_a_next_that_named_no_queue_is_the_same_when_another_is_the_only_one(house: House, look: Look):
