@@ -17,6 +17,7 @@ from dropoff.core.store import StoredSchema
 from dropoff.errors import ArgumentsInvalid, Problem, QueueExists, QueueNotEmpty, SchemaUnknown
 from dropoff.operations.acting import Acting, require_name
 
+BEING_REMOVED: Final = "is being removed"
 UNDER_WAY: Final = ("waiting", "leased", "scheduled", "held")  # with one of these a queue is not empty
 
 
@@ -86,7 +87,9 @@ class Queues(Acting):
         async def change(caller: Caller) -> Queue:
             queue = await self._operated_queue(caller, name)
             why = reason or (queue.reason if state == queue.state else "")  # said again without one, it keeps its own
-            return await self._put(caller, queue, msgspec.structs.replace(queue, state=state, reason=why))
+            kept_ms = queue.retention_ms or limits.RETENTION_MS_DEFAULT  # 0: its removal stopped halfway
+            changed = msgspec.structs.replace(queue, state=state, reason=why, retention_ms=kept_ms)
+            return await self._put(caller, queue, changed)
 
         return await decided(self.store, await unfrozen(self.store, caller), change)
 
@@ -96,20 +99,20 @@ class Queues(Acting):
         `QueueNotEmpty` while anything waits, is held, scheduled or leased; then what ended stays as well. It is closed
         before the last look, so that nothing comes in behind it, and what ended is forgotten only after that.
         """
-        before: list[Queue] = []  # as it was when this call first saw it, however often it has to be decided
+        seen: list[Queue] = []  # as this call first saw it, and then as others have set it since, however often
 
         async def remove(caller: Caller) -> int:
             queue = await self._known_queue(name)
-            if not before:  # later it may be closed already: then it is the look below that opens it again
+            if not (seen and _is_being_removed(queue)):  # else this call has closed it: the look below opens it again
                 await self._require_empty(queue)
-            before.append(queue)
-            closed = msgspec.structs.replace(queue, state="draining", reason="is being removed")
+                seen.append(queue)
+            closed = msgspec.structs.replace(queue, state="draining", reason=BEING_REMOVED)
             closed = await self._put(caller, queue, closed)
             with half_done():
                 try:
                     await self._require_empty(closed)
                 except QueueNotEmpty:  # something came in just before it was closed
-                    await self.store.put_queue(caller, msgspec.structs.replace(before[0], rev=closed.rev))
+                    await self.store.put_queue(caller, _opened_again(closed, seen[-1]))
                     raise
                 closed = await self._put(caller, closed, msgspec.structs.replace(closed, retention_ms=0))
                 erased = await self._erase_all(caller, queue.name)
@@ -151,6 +154,16 @@ class Queues(Acting):
             if wanted in known:
                 return wanted, known[wanted]
         raise SchemaUnknown(schema=ref, known=tuple(known))
+
+
+def _is_being_removed(queue: Queue) -> bool:
+    return queue.state == "draining" and queue.reason == BEING_REMOVED
+
+
+def _opened_again(closed: Queue, seen: Queue) -> Queue:
+    """Without what its removal has changed; what others have edited meanwhile stays."""
+    kept_ms = closed.retention_ms or seen.retention_ms
+    return msgspec.structs.replace(closed, state=seen.state, reason=seen.reason, retention_ms=kept_ms)
 
 
 def _queue(new: NewQueue, base: Queue) -> Queue:

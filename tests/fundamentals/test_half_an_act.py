@@ -12,7 +12,7 @@ import pytest
 
 from dropoff.core.caller import Caller
 from dropoff.core.deciding import ROUNDS
-from dropoff.core.requests import DropOff
+from dropoff.core.requests import Check, Complete, DropOff
 from dropoff.errors import AgentExists, BrokerUnavailable, QueueNotEmpty
 from dropoff.identity.callers import Callers
 from dropoff.operations import Operations
@@ -234,3 +234,67 @@ async def test_a_queue_that_work_came_into_is_left_as_it_was(
     [now] = (await elsewhere.store.queues(fresh=True)).values()
     assert msgspec.structs.replace(now, rev=was.rev) == was
     assert await house.takes(house.writer)
+
+
+@pytest.mark.parametrize("when", ["before it is looked at again", "before it is removed"])
+async def test_what_another_says_of_a_queue_while_it_is_being_removed_is_in_force(
+    house: House, elsewhere: Elsewhere, before: Callable[..., None], when: str
+):
+    """It was paused, and that was answered; work that came in before keeps it from being removed."""
+
+    async def comes() -> None:
+        await house.broker.drop_off(house.scout, BRIEF)
+
+    async def paused() -> None:
+        if when == "before it is removed":
+            await elsewhere.operations.set_queue(elsewhere.deputy, "research", "open")
+            await comes()
+        await elsewhere.operations.set_queue(elsewhere.deputy, "research", "paused", "by night")
+
+    if when == "before it is removed":
+        before("remove_queue", paused)
+    else:
+        before("put_queue", comes)
+        before("put_queue", paused, time=2)
+    with pytest.raises(QueueNotEmpty):
+        await house.operations.remove_queue(house.operator, "research")
+
+    [now] = (await elsewhere.store.queues(fresh=True)).values()
+    assert (now.state, now.reason) == ("paused", "by night")
+
+
+async def test_what_another_edits_in_a_queue_that_is_closed_for_its_removal_stays(
+    house: House, elsewhere: Elsewhere, before: Callable[..., None]
+):
+    """And it is opened again all the same."""
+
+    async def edited() -> None:
+        await elsewhere.operations.edit_queue(elsewhere.deputy, "research", {"max_waiting": 7})
+
+    async def comes() -> None:
+        await house.broker.drop_off(house.scout, BRIEF)
+
+    before("put_queue", comes)
+    before("put_queue", edited, time=2)
+    with pytest.raises(QueueNotEmpty):
+        await house.operations.remove_queue(house.operator, "research")
+
+    [now] = (await elsewhere.store.queues(fresh=True)).values()
+    assert (now.state, now.reason, now.waiting_max) == ("open", "", 7)
+
+
+async def test_a_queue_whose_removal_stopped_halfway_keeps_what_ends_in_it_once_it_is_open_again(
+    house: House, elsewhere: Elsewhere, before: Callable[..., None]
+):
+    """To be removed it keeps nothing; to whoever opens it again that would cost every outcome."""
+    before("remove_queue", elsewhere.revoke)
+    with pytest.raises(BrokerUnavailable):
+        await house.operations.remove_queue(house.operator, "research")
+
+    await elsewhere.operations.set_queue(elsewhere.deputy, "research", "open")
+    done = await house.broker.drop_off(house.scout, BRIEF)
+    picked = await house.takes(house.writer)
+    assert picked is not None
+    await house.broker.complete(house.writer, Complete(lease_id=picked.lease.id, result={"found": 3}))
+    await house.time_passes(60)
+    assert (await house.broker.check(house.scout, Check(handoff_id=done.receipt.handoff_id))).result == b'{"found":3}'
