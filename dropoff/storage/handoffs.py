@@ -5,6 +5,7 @@ What each decides is written in its Lua file, what it means to a caller in `core
 
 import hashlib
 import logging
+import secrets
 from typing import cast
 
 from dropoff.core.caller import Caller, caller_upkeep
@@ -83,7 +84,8 @@ class Handoffs(Steps):
         # Fit for a key of ours, whatever the caller's is made of.
         remembered = hashlib.sha256(request.encode()).hexdigest()[:32]
         keys = self._queue_keys(queue.name) | {"pick": self.keys.of("pick", agent=caller.agent, request=remembered)}
-        reply = await self._run("pick_up", caller, keys, **self._queue_args(queue.name), version=queue.version)
+        args = self._queue_args(queue.name) | {"version": queue.version, "this_call": secrets.token_hex(8)}
+        reply = await self._run("pick_up", caller, keys, **args)
         self._raise_refusal(reply)
         if reply.word == "paused":
             raise Paused

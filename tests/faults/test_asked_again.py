@@ -224,6 +224,33 @@ async def test_a_lease_is_taken_back_unheard_only_if_nobody_was_told_of_it(store
     assert await store.recall(again.lease, "the holder is revoked")
 
 
+async def test_a_lease_whose_answer_the_broker_had_to_ask_for_again_was_told_to_nobody(store: RedisStore, late: Late):
+    """It is the first answer of this call; if its client has left meanwhile, it goes back and counts as nothing."""
+
+    async def nothing() -> None: ...
+
+    await drop_off(store)
+    picked = await late("pick_up", lambda one: pick_up(one, key="k"), nothing)
+    assert not picked.repeated
+
+    assert await store.recall(picked.lease, "the client left", unheard=True)
+
+    assert await steps(store) == ["drop_off", "pick_up", "recall"]
+    assert await state(store, picked.handoff.id) == "waiting"
+
+
+async def test_a_lease_that_another_call_was_told_of_while_the_answer_was_lost_is_kept(store: RedisStore, late: Late):
+    """Its client came again under its key, and was faster than the broker."""
+    await drop_off(store)
+
+    async def comes_again() -> None:
+        assert (await pick_up(store, key="k")).repeated
+
+    picked = await late("pick_up", lambda one: pick_up(one, key="k"), comes_again)
+    assert picked.repeated
+    assert await store.recall(picked.lease, "the client left", unheard=True) is None
+
+
 @pytest.mark.parametrize("verb", ["approve", "deny"])
 async def test_a_judgement_is_repeated_to_its_judge_and_to_nobody_else(store: RedisStore, late: Late, verb: Any):
     """Who judges what another has judged already is told that it has moved."""

@@ -2,17 +2,16 @@
 -- pick_up: lease the oldest waiting handoff to one agent.
 --
 -- keys: @queue pickers pick
--- args: @call @queue version
+-- args: @call @queue version this_call
 -- gives: picked_up … | repeated … | empty | paused | stale | refused          (…: the whole record, and how many wait)
 --
--- `pick` remembers which lease this request got, for as long as the lease goes on: a lost reply asked for again brings
--- it back, also where another queue is asked first this time. Once it is over, the same key takes new work.
--- Which handoff it will be is known only here, so its key is made here; it carries this partition's tag.
+-- `pick` remembers, as long as the lease goes on, which one this request got and which call was told: its broker or its
+-- caller asks again and has it back, whatever queue is asked first this time. Once it is over, the key takes new work.
 local stop = stopped_at_gate()
 -- guard: pick_up at the gate
 if stop then return stop end
 
-local function base_of(id) return partition_keys .. 'q:' .. string.match(id, '^(.*)%-') .. ':' end -- ids carry it
+local function base_of(id) return partition_keys .. 'q:' .. string.match(id, '^(.*)%-') .. ':' end -- ids carry the queue
 local function record_of(id) return load(base_of(id) .. 'h:' .. id) end
 local function whole(word, h, entry)
   local facts = redis.call('HGETALL', h.key)
@@ -23,13 +22,15 @@ end
 local before = redis.call('GET', pick)
 -- guard: this request has a lease
 if before then
-  local id, fence = string.match(before, '^(%S+) (%d+)')
+  local id, fence, told = string.match(before, '^(%S+) (%d+) ?(%S*)')
   local h = record_of(id)
   -- guard: and the lease goes on
   if h.state == 'leased' and h.fence == fence then -- a fence is given once, so this is the lease of then
-    local told = whole('repeated', h, read_entry(h.picked, h))
+    -- guard: this very call, whose answer its broker has lost
+    if told == this_call then return whole('picked_up', h, read_entry(h.picked, h)) end
+    local repeated = whole('repeated', h, read_entry(h.picked, h))
     redis.call('SET', pick, id .. ' ' .. fence .. ' again', 'KEEPTTL') -- the first answer is not the only one: `recall`
-    return told
+    return repeated
   end
 end
 
@@ -82,6 +83,6 @@ local fence = text(math.max((tonumber(h.fence) or 0) + 1, NOW))
 local plan = planned(h, 'pick_up', 'leased', { holder = caller, fence = fence, leased_at = text(NOW),
   lease_ends = text(NOW + settings[2]), deliveries = text(h.deliveries + 1), progress = '', picked = ENTRY, pick = pick })
 local entry = written(plan)
-redis.call('SET', pick, h.id .. ' ' .. fence, 'PX', settings[2])
+redis.call('SET', pick, h.id .. ' ' .. fence .. ' ' .. this_call, 'PX', settings[2])
 tidied(stream)
 return whole('picked_up', h, entry)
