@@ -4,6 +4,7 @@ Each is written over the revision that it was made from; what was asked for and 
 """
 
 from dropoff.core.caller import EVERYONE, Caller, Principal, Revision
+from dropoff.core.deciding import half_done
 from dropoff.core.handoff import AgentName, QueueName
 from dropoff.core.queue import Queue
 from dropoff.core.store import Gated, Mended, Stale, StoredSchema
@@ -47,7 +48,8 @@ class Records(Leases):
         return await self._open(by, written)
 
     async def _open(self, by: Caller, principal: Principal) -> Principal:
-        told = await self.gate(by, principal.agent, principal.rev, principal.standing, principal.reason)
+        with half_done():
+            told = await self.gate(by, principal.agent, principal.rev, principal.standing, principal.reason)
         if told == "behind":
             return await self.put_principal(THE_CLOCK, principal)
         if self._changing.get(principal.agent) == principal.rev:
