@@ -3,12 +3,15 @@
 A second one is allowed, for brokers share a store. But who starts it has mostly forgotten the first, and must hear of
 it. That the first is alive is known by the lock on the file and never by the process id in it, which may be somebody
 else's by now (see `storage/embedded.py`); so nothing has to be tidied up after a kill.
+
+It is said for convenience only: a file that cannot be used (another user's, a folder, on a full disk) says nothing, and
+keeps no broker from serving. No link is followed, for what it leads to would be overwritten.
 """
 
 import os
 import sys
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -26,14 +29,13 @@ class Serving(NamedTuple):
 def serving(data: Path) -> Serving | None:
     """The broker that serves this folder, or the first of several; None if none does."""
     path = data / FILE
-    if sys.platform == "win32" or not path.exists():
+    if not path.exists() or (lock := _lock(path)) is None:
         return None
-    lock = Lock(path)
     try:
         if lock.take(shared=True):
             return None
-        pid, _, url = os.pread(lock.descriptor, WORDS_BYTES_MAX, 0).decode().partition(" ")
-        return Serving(int(pid), url) if pid.isdecimal() else None  # it has the lock and is just about to write
+        pid, _, url = os.pread(lock.descriptor, WORDS_BYTES_MAX, 0).decode(errors="replace").partition(" ")
+        return Serving(int(pid), url) if pid.isdecimal() and url else None  # it has the lock and is just about to write
     finally:
         lock.forget()
 
@@ -41,14 +43,23 @@ def serving(data: Path) -> Serving | None:
 @contextmanager
 def said(data: Path, url: str) -> Generator[None]:
     """Say, for as long as this lasts, that this process serves the folder; beside another, nothing is said."""
-    if sys.platform == "win32":
+    if (lock := _lock(data / FILE)) is None:
         yield
         return
-    lock = Lock(data / FILE)
     try:
-        if lock.take():
-            os.ftruncate(lock.descriptor, 0)
-            os.pwrite(lock.descriptor, f"{os.getpid()} {url}".encode(), 0)
+        with suppress(OSError):
+            if lock.take():
+                os.ftruncate(lock.descriptor, 0)
+                os.pwrite(lock.descriptor, f"{os.getpid()} {url}".encode(), 0)
         yield
     finally:
         lock.release()
+
+
+def _lock(path: Path) -> Lock | None:
+    if sys.platform == "win32" or path.is_symlink():
+        return None
+    try:
+        return Lock(path)
+    except OSError:
+        return None

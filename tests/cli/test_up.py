@@ -1,6 +1,7 @@
 """`dropoff up` in real processes: what it says, how it stops, and what it leaves behind however it ends."""
 
 import json
+import os
 import signal
 import socket
 import subprocess
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from dropoff.cli import serving_here
+from dropoff.storage.lock import Lock
 from tests.cli.brokers import DROPOFF, WAIT_S, Up, clean_environment, run, until
 from tests.cli.conftest import BRIEF
 
@@ -140,6 +142,28 @@ def test_a_broker_that_was_killed_serves_no_more(ups: Ups):
     killed.end(signal.SIGKILL)
     assert (killed.data / serving_here.FILE).read_text(), "what it said is still there"
     assert "already" not in ups().end(signal.SIGTERM).err
+
+
+def test_what_stands_where_a_broker_says_that_it_serves_keeps_it_from_nothing(tmp_path: Path):
+    """Whatever it is; and of a link nothing is overwritten that it leads to."""
+    (tmp_path / "a folder" / serving_here.FILE).mkdir(parents=True)
+    precious = tmp_path / "precious"
+    precious.write_text("kept")
+    (tmp_path / "a link").mkdir()
+    (tmp_path / "a link" / serving_here.FILE).symlink_to(precious)
+    (tmp_path / "nonsense").mkdir()
+    (tmp_path / "nonsense" / serving_here.FILE).write_bytes(b"\xff\xfe")
+    for what in ("a folder", "a link", "nonsense"):
+        with serving_here.said(tmp_path / what, "http://127.0.0.1:1"):
+            there = serving_here.serving(tmp_path / what)
+        assert (there is not None) == (what == "nonsense"), what
+    assert precious.read_text() == "kept"
+
+    other = Lock(tmp_path / "nonsense" / serving_here.FILE)
+    assert other.take()
+    os.pwrite(other.descriptor, b"\xff\xfe", 0)
+    assert serving_here.serving(tmp_path / "nonsense") is None
+    other.release()
 
 
 def test_quiet_means_data_and_errors_only_but_a_warning_stays(ups: Ups):
