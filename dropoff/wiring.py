@@ -26,7 +26,9 @@ from dropoff.contracts.gate import Gates
 from dropoff.core import places
 from dropoff.core.ledger import Durability
 from dropoff.core.store import StoreFacts
-from dropoff.doctor import CHECKS, Doctor, Facts, Finding, judged
+from dropoff.doctor import Doctor
+from dropoff.doctor.checks import CHECKS, Facts, judged
+from dropoff.doctor.findings import Finding
 from dropoff.doors.app import House, make_app
 from dropoff.doors.house import nothing_stands_in_the_way, room_for_all
 from dropoff.doors.http.hosts import RefusedHosts

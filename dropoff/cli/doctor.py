@@ -1,6 +1,6 @@
 """`dropoff doctor`: everything that a first run trips over, each finding with its fix.
 
-What only the broker knows, the broker says (`GET /v1/doctor`, judged in `dropoff/doctor.py`). Here is what it cannot
+What only the broker knows, the broker says (`GET /v1/doctor`, judged in `dropoff/doctor/`). Here is what it cannot
 see: whether it is reached at all, by which name, with which credential, by a command of which version, and what the
 clock says on this side. Where no broker answers, what it would run on is looked at from here, and nothing is started.
 """
@@ -21,7 +21,7 @@ from dropoff.core import places
 from dropoff.errors import DropoffError, StoreRefused
 
 if TYPE_CHECKING:
-    from dropoff.doctor import Finding
+    from dropoff.doctor.findings import Finding
 
 DEGRADED: Final = 9
 MARKS: Final = {"broken": "✗", "warning": "!", "note": "·", "ok": "✓"}  # the gravest first, and shown in this order
@@ -69,12 +69,12 @@ def _show(session: Session, findings: "list[Finding]") -> None:
 
 def _examined(session: Session, mend: bool) -> "list[Finding]":
     """What is found from here, and what the broker says, or why it does not. Mending is done by a broker that does."""
-    from dropoff import doctor, settings
+    from dropoff import settings
 
     try:
         url = settings.find(settings.URL, session.url, os.environ).value.rstrip("/")
     except settings.SettingInvalid as error:
-        return [doctor.found("settings", doctor.refusal(error.sentence()))]
+        return [_refused("settings", error)]
     before_ms = _now_ms()
     try:
         answer = session.broker.get("/v1/doctor")
@@ -105,9 +105,15 @@ def _mended(session: Session) -> "Finding":
 def _finding(check: str, verdict: str, says: str, fix: str = "") -> "Finding":
     import msgspec
 
-    from dropoff.doctor import Finding
+    from dropoff.doctor.findings import Finding
 
     return msgspec.convert({"check": check, "verdict": verdict, "says": says, "fix": fix}, Finding)
+
+
+def _refused(check: str, error: DropoffError) -> "Finding":
+    from dropoff.doctor.findings import found, refusal
+
+    return found(check, refusal(error.sentence()))
 
 
 # ---- what only this side sees -----------------------------------------------------------------------------------
@@ -132,18 +138,19 @@ def _credential_file(session: Session) -> Path:
 
 
 def _both_sides(answer: Answer, between_ms: tuple[int, int]) -> "list[Finding]":
-    from dropoff import doctor
+    from dropoff.doctor.checks import clocks
+    from dropoff.doctor.findings import Said, found
 
-    found: list[Finding] = []
+    findings: list[Finding] = []
     theirs, ours = answer["version"], dropoff.__version__
     if theirs != ours:
         says = f"This command is dropoff {ours}, the broker {theirs}: what is new in one may be unknown to the other."
-        found.append(
+        findings.append(
             _finding("client version", "warning", says, f"pip install dropoff=={theirs}, or restart the broker")
         )
-    apart = doctor.clocks("This machine's clock", between_ms, "the broker's", answer["time_ms"])
-    agree = doctor.Said("ok", "Clock: this machine's and the broker's agree")
-    return [*found, doctor.found("client clock", apart or agree)]
+    apart = clocks("This machine's clock", between_ms, "the broker's", answer["time_ms"])
+    agree = Said("ok", "Clock: this machine's and the broker's agree")
+    return [*findings, found("client clock", apart or agree)]
 
 
 # ---- what is said where there is no answer ----------------------------------------------------------------------
@@ -187,7 +194,7 @@ def _host_refused(url: str) -> "Finding":
 
 def _without_broker(session: Session, url: str) -> "list[Finding]":
     """What a broker started here would run on. One that runs elsewhere has nothing to do with it."""
-    from dropoff import doctor, settings, wiring
+    from dropoff import settings, wiring
     from dropoff.client.credentials import is_loopback
 
     if not is_loopback(url):
@@ -196,9 +203,9 @@ def _without_broker(session: Session, url: str) -> "list[Finding]":
         told = settings.settings({"data": session.data}, os.environ)
         return asyncio.run(wiring.examine(told))
     except settings.SettingInvalid as error:
-        return [doctor.found("settings", doctor.refusal(error.sentence()))]
+        return [_refused("settings", error)]
     except StoreRefused as error:
-        return [doctor.found("store", doctor.refusal(error.sentence()))]
+        return [_refused("store", error)]
 
 
 def _now_ms() -> int:

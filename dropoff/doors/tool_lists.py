@@ -7,7 +7,8 @@ import msgspec
 
 from dropoff.core.caller import Principal, caller_shown
 from dropoff.core.requests import Describe
-from dropoff.doctor import Finding, tool_list
+from dropoff.doctor.checks import tool_list
+from dropoff.doctor.findings import Finding
 from dropoff.doors.house import House
 from dropoff.doors.mcp.tools import tools_for
 from dropoff.errors import Unauthenticated

@@ -6,7 +6,7 @@ import socket
 
 import dropoff
 from dropoff.core.store import StoreFacts
-from dropoff.doctor import Facts
+from dropoff.doctor.checks import Facts
 from dropoff.settings import EVERYWHERE, Settings
 
 

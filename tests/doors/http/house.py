@@ -12,7 +12,8 @@ import redis
 from dropoff.broker import Broker
 from dropoff.contracts.gate import Gates
 from dropoff.core import credential
-from dropoff.doctor import Doctor, Facts
+from dropoff.doctor import Doctor
+from dropoff.doctor.checks import Facts
 from dropoff.doors.app import House, make_app
 from dropoff.identity.callers import Callers
 from dropoff.inspector import Inspector

@@ -10,10 +10,12 @@ from typing import Any
 import pytest
 import redis
 
-from dropoff import doctor, wiring
+from dropoff import wiring
 from dropoff.core import places
 from dropoff.core.caller import Principal
 from dropoff.core.handoff import AgentName
+from dropoff.doctor.checks import CHECKS
+from dropoff.doctor.stopped import stopped
 from dropoff.doors.app import make_app
 from dropoff.settings import Settings
 from tests.doors.http.house import BRIEF, WORK, Agent
@@ -98,7 +100,7 @@ async def test_where_all_is_well_everything_that_was_looked_at_is_said(clinic: C
         assert abs(answer["time_ms"] - wiring.clock_ms()) < 60_000
         assert {one["verdict"] for one in answer["findings"]} == {"ok"}
         checks = [one["check"] for one in answer["findings"]]
-        without_limit = [name for name in doctor.CHECKS if name not in ("disk", "memory")]
+        without_limit = [name for name in CHECKS if name not in ("disk", "memory")]
         assert checks == [*without_limit, "tools"], "neither disk nor maxmemory is a matter of ours here"
         product = "Valkey 9" if ward.server.product == "valkey" else "Redis 7.0"
         assert product in answer["findings"][0]["says"]
@@ -151,7 +153,7 @@ async def test_what_an_operator_has_stopped_is_told_with_what_ends_it(clinic: Cl
 
 def test_of_very_many_that_are_stopped_the_first_are_named():
     agents = [Principal(agent=AgentName(f"a{number:02}"), standing="frozen") for number in range(12)]
-    notes = list(doctor.stopped(None, agents, ()))
+    notes = list(stopped(None, agents, ()))
     assert [one.says for one in notes[-2:]] == ["Agent 'a09' is frozen.", "and 2 more like this."]
     assert notes[-1].fix == "dropoff agent ls"
 

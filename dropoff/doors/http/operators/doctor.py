@@ -4,7 +4,7 @@ from typing import Final
 
 from starlette.requests import Request
 
-from dropoff.doctor import Finding
+from dropoff.doctor.findings import Finding
 from dropoff.doors import tool_lists
 from dropoff.doors.house import House
 from dropoff.doors.http.calls import Call

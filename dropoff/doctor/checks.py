@@ -1,44 +1,20 @@
-"""What a broker runs on, judged: each thing that a first run trips over, in words, and with its fix.
+"""The checks: each is a function of the facts and nothing else, and says nothing where it has nothing to look at.
 
-Facts come first, all of them at one moment; then every check in the table looks at them and says what it finds. A check
-is a function of the facts and nothing else, so that a broker says the same of its store as the command line does when
-no broker runs. `ok` is said too: who asks wants to know what was looked at.
-
-It stands on the floor of the broker and the inspector: one more thing to ask, by operators alone. It knows the store by
-its Protocol only, and what just the process can see is handed to it as facts.
-
-  broken   what was promised is not kept, or will not be; or work is refused
-  warning  something is less than it could be, or will be refused as soon as somebody tries
-  note     nothing is wrong, and work stands still: somebody has said so, and `fix` is what ends it
+So a broker says the same of its store as the command line does when no broker runs.
 """
 
 import re
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
-from typing import Final, Literal, NamedTuple
+from collections.abc import Callable, Iterable
+from typing import Final
 
 import msgspec
 
-from dropoff.core import policy
-from dropoff.core.caller import EVERYONE, Caller, Principal
-from dropoff.core.deciding import unfrozen
-from dropoff.core.queue import Queue
-from dropoff.core.store import Store, StoreFacts
-from dropoff.errors import NAMES_SHOWN
-
-Verdict = Literal["ok", "note", "warning", "broken"]
+from dropoff.core.store import StoreFacts
+from dropoff.doctor.findings import Finding, Said, found, refusal
 
 CLOCKS_APART_MS_MAX: Final = 2_000  # leases last from seconds on; what is shown as a time of day is to the second
 STORE_FULL: Final = 0.9  # of maxmemory; above that the rest goes fast, and then drop_off is refused
 TOOLS_CHARS_MAX: Final = 16_000  # a list of two ordinary queues has 6,000; each turn of a model pays for it anew
-
-
-class Finding(msgspec.Struct, frozen=True, kw_only=True):
-    """What one check says. `fix` is what to do, a command where there is one; empty where all is well."""
-
-    check: str
-    verdict: Verdict
-    says: str
-    fix: str = ""
 
 
 class Facts(msgspec.Struct, frozen=True, kw_only=True):
@@ -52,25 +28,6 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     disk_free_min: int = 0
     allowed_hosts: tuple[str, ...] = ()  # as they were told by DROPOFF_ALLOWED_HOSTS
     refused_hosts: tuple[str, ...] = ()  # names by which clients came, or are likely to come, in vain
-
-
-class Said(NamedTuple):
-    verdict: Verdict
-    says: str
-    fix: str = ""
-
-
-def found(check: str, said: Said) -> Finding:
-    return Finding(check=check, verdict=said.verdict, says=said.says, fix=said.fix)
-
-
-def refusal(reason: str) -> Said:
-    """A refusal to start, whose last sentence says what to do about it."""
-    says, _, fix = reason.rpartition(". ")
-    return Said("broken", f"{says}." if says else fix, fix if says else "")
-
-
-# ---- the checks -------------------------------------------------------------------------------------------------
 
 
 def versions(facts: Facts) -> Said:
@@ -234,62 +191,3 @@ def tool_list(agent: str, tools: int, characters: int) -> Finding:
 
 def _megabytes(count: int) -> str:
     return f"{count / (1 << 20):,.0f} MB"
-
-
-# ---- what an operator has stopped -------------------------------------------------------------------------------
-
-
-def stopped(everyone: Principal | None, agents: Iterable[Principal], queues: Iterable[Queue]) -> Iterator[Finding]:
-    """A freeze, frozen agents, queues that are not open: whoever wonders why nothing moves may not know of it."""
-    if everyone is not None and everyone.standing == "frozen":
-        yield _note("freeze", f"Freeze: nobody drops off, picks up or finishes{_why(everyone.reason)}", "dropoff thaw")
-    yield from _few(
-        "frozen agent",
-        [(f"Agent '{one.agent}' is frozen{_why(one.reason)}", f"dropoff agent thaw {one.agent}")
-         for one in agents if one.standing == "frozen"],
-        "dropoff agent ls",
-    )  # fmt: skip
-    yield from _few(
-        "queue state",
-        [(f"Queue '{one.name}' {MEANS[one.state]}{_why(one.reason)}", f"dropoff queue resume {one.name}")
-         for one in queues if one.state != "open"],
-        "dropoff queue ls",
-    )  # fmt: skip
-
-
-MEANS: Final = {"paused": "is paused: nothing goes out", "draining": "is draining: nothing comes in"}
-
-
-def _few(check: str, stopped: Sequence[tuple[str, str]], rest: str) -> Iterator[Finding]:
-    """One finding each, and of very many no more than a person reads."""
-    for says, ends in stopped[:NAMES_SHOWN]:
-        yield _note(check, says, ends)
-    if len(stopped) > NAMES_SHOWN:
-        yield _note(check, f"and {len(stopped) - NAMES_SHOWN} more like this", rest)
-
-
-def _why(reason: str) -> str:
-    return f' ("{reason[:80]}")' if reason else ""
-
-
-def _note(check: str, says: str, ends: str) -> Finding:
-    return Finding(check=check, verdict="note", says=f"{says}.", fix=ends)
-
-
-# ---- who asks ---------------------------------------------------------------------------------------------------
-
-
-class Doctor:
-    """Looks at what one broker runs on, for operators."""
-
-    def __init__(self, store: Store, look: Callable[[], Awaitable[Facts]], now_ms: Callable[[], int]) -> None:
-        self._store = store
-        self._look = look
-        self.now_ms = now_ms
-
-    async def findings(self, caller: Caller) -> Sequence[Finding]:
-        policy.require_admin(await unfrozen(self._store, caller), "see what the broker runs on")
-        findings = judged(await self._look())
-        everyone = await self._store.principal(EVERYONE, fresh=True)
-        queues = (await self._store.queues(fresh=True)).values()
-        return [*findings, *stopped(everyone, await self._store.principals(), queues)]
