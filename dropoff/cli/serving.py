@@ -16,10 +16,10 @@ from urllib.parse import urlsplit
 
 import click
 
-from dropoff.cli import serving_here
 from dropoff.cli.session import Command, Session, pass_session
 from dropoff.core import places
 from dropoff.errors import StoreRefused
+from dropoff.process import serving_here
 
 if TYPE_CHECKING:
     from rich.console import Console

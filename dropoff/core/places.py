@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Final
 
 OPERATOR_FILE: Final = "operator.bearer"  # the operator's credential, made at the first start, 0600
+BROKER_FILE: Final = "broker.lock"  # which broker serves the folder, for whoever starts a second one
 AGENTS_FOLDER: Final = "agents"  # credentials that `apply` and `agent add` leave for the agents of this machine
 PORT: Final = 8787
 

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from dropoff.cli import serving_here
+from dropoff.core import places
+from dropoff.process import serving_here
 from dropoff.storage.lock import Lock
 from tests.cli.brokers import DROPOFF, WAIT_S, Up, clean_environment, run, until
 from tests.cli.conftest import BRIEF
@@ -119,7 +120,7 @@ def test_a_store_that_was_named_by_a_flag_is_refused_by_that_flag(tmp_path: Path
 def test_a_second_broker_on_a_folder_hears_of_the_first(ups: Ups, tmp_path: Path):
     """On the same port it does not start, and on another it serves beside it; each time the first one is named."""
     first = ups()
-    assert (first.data / serving_here.FILE).stat().st_mode & 0o077 == 0
+    assert (first.data / places.BROKER_FILE).stat().st_mode & 0o077 == 0
     who = f"A broker (pid {first.process.pid}, {first.url})"
     port = first.url.rpartition(":")[2]
     again = run("up", "--data", str(first.data), "--port", port)
@@ -140,26 +141,26 @@ def test_a_second_broker_on_a_folder_hears_of_the_first(ups: Ups, tmp_path: Path
 def test_a_broker_that_was_killed_serves_no_more(ups: Ups):
     killed = ups()
     killed.end(signal.SIGKILL)
-    assert (killed.data / serving_here.FILE).read_text(), "what it said is still there"
+    assert (killed.data / places.BROKER_FILE).read_text(), "what it said is still there"
     assert "already" not in ups().end(signal.SIGTERM).err
 
 
 def test_what_stands_where_a_broker_says_that_it_serves_keeps_it_from_nothing(tmp_path: Path):
     """Whatever it is; and of a link nothing is overwritten that it leads to."""
-    (tmp_path / "a folder" / serving_here.FILE).mkdir(parents=True)
+    (tmp_path / "a folder" / places.BROKER_FILE).mkdir(parents=True)
     precious = tmp_path / "precious"
     precious.write_text("kept")
     (tmp_path / "a link").mkdir()
-    (tmp_path / "a link" / serving_here.FILE).symlink_to(precious)
+    (tmp_path / "a link" / places.BROKER_FILE).symlink_to(precious)
     (tmp_path / "nonsense").mkdir()
-    (tmp_path / "nonsense" / serving_here.FILE).write_bytes(b"\xff\xfe")
+    (tmp_path / "nonsense" / places.BROKER_FILE).write_bytes(b"\xff\xfe")
     for what in ("a folder", "a link", "nonsense"):
         with serving_here.said(tmp_path / what, "http://127.0.0.1:1"):
             there = serving_here.serving(tmp_path / what)
         assert (there is not None) == (what == "nonsense"), what
     assert precious.read_text() == "kept"
 
-    other = Lock(tmp_path / "nonsense" / serving_here.FILE)
+    other = Lock(tmp_path / "nonsense" / places.BROKER_FILE)
     assert other.take()
     os.pwrite(other.descriptor, b"\xff\xfe", 0)
     assert serving_here.serving(tmp_path / "nonsense") is None

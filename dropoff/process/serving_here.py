@@ -15,9 +15,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from dropoff.core import places
 from dropoff.storage.lock import Lock
 
-FILE: Final = "broker.lock"
 WORDS_BYTES_MAX: Final = 1_000
 
 
@@ -28,7 +28,7 @@ class Serving(NamedTuple):
 
 def serving(data: Path) -> Serving | None:
     """The broker that serves this folder, or the first of several; None if none does."""
-    path = data / FILE
+    path = data / places.BROKER_FILE
     if not path.exists() or (lock := _lock(path)) is None:
         return None
     try:
@@ -43,7 +43,7 @@ def serving(data: Path) -> Serving | None:
 @contextmanager
 def said(data: Path, url: str) -> Generator[None]:
     """Say, for as long as this lasts, that this process serves the folder; beside another, nothing is said."""
-    if (lock := _lock(data / FILE)) is None:
+    if (lock := _lock(data / places.BROKER_FILE)) is None:
         yield
         return
     try:
