@@ -62,10 +62,7 @@ class Sending(Asking):
 
     async def check(self, caller: Caller, request: Check) -> Handoff:
         """The handoff as it is, or as soon as it has its outcome, or as it is when the time is up."""
-        queue = queue_of(request.handoff_id)
-        if queue is None:
-            raise HandoffUnknown(handoff_id=request.handoff_id)
-        handoff_id = HandoffId(request.handoff_id)
+        handoff_id, queue = _meant(request.handoff_id)
 
         async def read(caller: Caller) -> Handoff:
             return await self.store.check(caller, handoff_id, may_inspect=policy.may(caller, "inspect", queue))
@@ -83,10 +80,7 @@ class Sending(Asking):
 
     async def withdraw(self, caller: Caller, request: Withdraw) -> Withdrawn:
         """Take a handoff back; while somebody holds it, ask the holder."""
-        queue = queue_of(request.handoff_id)
-        if queue is None:
-            raise HandoffUnknown(handoff_id=request.handoff_id)
-        handoff_id = HandoffId(request.handoff_id)
+        handoff_id, queue = _meant(request.handoff_id)
         return await self._decided(
             caller,
             lambda caller: self.store.withdraw(
@@ -96,10 +90,8 @@ class Sending(Asking):
 
     async def resubmit(self, caller: Caller, handoff_id: str) -> DroppedOff:
         """Put what has ended back as a new handoff that names the old. Said again: the same new one."""
-        name = queue_of(handoff_id)
-        if name is None:
-            raise HandoffUnknown(handoff_id=handoff_id)
-        old_id, salt = HandoffId(handoff_id), self._unique(16).hex()
+        old_id, name = _meant(handoff_id)
+        salt = self._unique(16).hex()
         id = derived_id(EVERYONE, name, f"resubmit\n{old_id}")  # whoever says it: once
 
         async def decide(caller: Caller) -> DroppedOff:
@@ -144,3 +136,11 @@ async def _first_of(looks: Sequence[Awaitable[DroppedOff | None]]) -> DroppedOff
     for error in sorted(failed, key=lambda error: isinstance(error, RequestConflict)):  # who could not look, first
         raise error
     return None
+
+
+def _meant(handoff_id: str) -> tuple[HandoffId, QueueName]:
+    """The handoff that is meant, and the queue that its id names."""
+    queue = queue_of(handoff_id)
+    if queue is None:
+        raise HandoffUnknown(handoff_id=handoff_id)
+    return HandoffId(handoff_id), queue
