@@ -760,7 +760,7 @@ class StoreRefused(DropoffError):
 
 @dataclass(eq=False, kw_only=True)
 class BrokerUnavailable(DropoffError):
-    """The store is out of reach. `stored` says what is certain: "nothing", or "unknown"."""
+    """The store is out of reach, or a change stopped the call halfway. What is certain of it is said by `stored`."""
 
     code = "broker_unavailable"
     retry = "later"
@@ -771,7 +771,7 @@ class BrokerUnavailable(DropoffError):
     keyed: bool = True  # whether the call brought a request key, so that repeating it is safe
     why: str = "The broker cannot reach its storage."
     again: str = "Try again in a few seconds."
-    halfway: str = "The broker lost its storage in the middle of this call."
+    halfway: str = "The broker lost its storage in the middle of this call."  # what stopped it, if `stored` is unknown
 
     def sentence(self) -> str:
         if self.stored == "nothing":

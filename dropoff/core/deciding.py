@@ -73,6 +73,8 @@ def half_done() -> Generator[None]:
         stale.half_done = True
         raise
     except BrokerUnavailable as error:
+        if error.stored == "unknown":  # and it says by itself what stopped it
+            raise
         raise BrokerUnavailable(stored="unknown") from error
     except DENYING as error:
         halfway = "This call was half done when something changed that stopped it."

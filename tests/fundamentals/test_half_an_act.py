@@ -133,6 +133,19 @@ async def test_a_record_that_is_written_is_not_denied_when_its_operator_changes_
     assert (await house.store.standing(house.writer.agent)).endswith(" revoked")
 
 
+async def test_a_call_that_is_stopped_after_it_had_to_begin_again_does_not_blame_the_storage(
+    house: House, elsewhere: Elsewhere, before: Callable[..., None]
+):
+    """What stopped it is told through both: that this try was half done, and that another one was before."""
+    before("put_queue", elsewhere.grant, time=2)
+    before("put_queue", elsewhere.revoke, time=3)
+    with pytest.raises(BrokerUnavailable) as refusal:
+        await house.operations.remove_queue(house.operator, "research")
+
+    assert refusal.value.stored == "unknown"
+    assert str(refusal.value).startswith("This call was half done when something changed that stopped it. It is not ")
+
+
 async def test_an_agent_is_made_by_a_call_that_had_to_begin_again(
     house: House, elsewhere: Elsewhere, before: Callable[..., None]
 ):
