@@ -37,7 +37,8 @@ class Records(Leases):
         except Stale:  # as it is said to who asks again what was written, too
             if now is None or now.rev == principal.rev or changed(now, rev=principal.rev) != principal:
                 raise
-            return await self._open(by, now)
+            with half_done():
+                return await self._open(by, now)
         others = any(one.governs for one in self._principals.values() if one.agent != principal.agent)
         if now and now.governs and not principal.governs and not others:
             raise NotAllowed(agent=by.agent, doing=f"end the authority of '{now.agent}', the last admin")
@@ -45,7 +46,8 @@ class Records(Leases):
         self._principals[principal.agent] = written
         self._changing[written.agent] = written.rev
         self._write("put_principal", by, agent=written.agent, rev=written.rev)
-        return await self._open(by, written)
+        with half_done():
+            return await self._open(by, written)
 
     async def _open(self, by: Caller, principal: Principal) -> Principal:
         with half_done():
