@@ -291,7 +291,11 @@ class Frozen(DropoffError):
     http_status = 403
     exit_code = 4
 
-    what: str
+    agent: str = ""  # "" where it is everything
+
+    @property
+    def what(self) -> str:
+        return f"Agent '{self.agent}'" if self.agent else "Everything"
 
     def sentence(self) -> str:
         return f"{self.what} is frozen by an operator. Nothing was stored. Do not retry in this run; report it."

@@ -92,7 +92,7 @@ async def unfrozen(store: Store, caller: Caller) -> Caller:
     """As `current`; and raises `Frozen` if the caller is, also where what it asks for takes no step."""
     caller = await current(store, caller)
     if (await store.standing(caller.agent)).endswith(" frozen"):
-        raise Frozen(what=f"Agent '{caller.agent}'")
+        raise Frozen(agent=caller.agent)
     return caller
 
 

@@ -113,7 +113,7 @@ def refusal_of(facts: Facts, handoff_id: str) -> DropoffError:
 
     match text("code"):
         case "frozen":
-            return Frozen(what=text("what"))
+            return Frozen(agent=text("agent"))
         case "revoked":
             return Unauthenticated()
         case "last_admin":

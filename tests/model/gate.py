@@ -24,9 +24,9 @@ class Gate(Memory):
         if standing == "revoked":
             raise Unauthenticated
         if standing == "frozen":
-            raise Frozen(what=f"Agent '{caller.agent}'")
+            raise Frozen(agent=caller.agent)
         if self._stands(EVERYONE, "frozen") and not through:
-            raise Frozen(what="Everything")
+            raise Frozen
 
     def _stands(self, agent: AgentName, standing: str) -> bool:
         return self._gate.get(agent, UNKNOWN)[1] == standing

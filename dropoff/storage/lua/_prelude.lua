@@ -48,9 +48,9 @@ local function stopped_at_gate(through)
   if not everyone or not mine or string.match(mine, '^%d+') ~= rev then return answer('stale') end
   local standing = standing_in(mine)
   -- guard: the caller is frozen or revoked
-  if standing ~= 'active' then return refused(standing, { 'what', "Agent '" .. caller .. "'" }) end
+  if standing ~= 'active' then return refused(standing, { 'agent', caller }) end
   -- guard: everything is frozen
-  if standing_in(everyone) ~= 'active' and not through then return refused('frozen', { 'what', 'Everything' }) end
+  if standing_in(everyone) ~= 'active' and not through then return refused('frozen') end
   return nil
 end
 

@@ -112,4 +112,4 @@ async def test_who_is_frozen_is_told_how_it_ends(desk: Desk):
 
 
 def test_everything_that_is_frozen_has_another_end():
-    assert "dropoff thaw" in to_operator(errors.Frozen(what="Everything"), reads=False)
+    assert "dropoff thaw" in to_operator(errors.Frozen(), reads=False)

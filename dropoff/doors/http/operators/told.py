@@ -75,8 +75,7 @@ def _not_allowed(error: errors.NotAllowed, kept: str) -> str:
 
 
 def _frozen(error: errors.Frozen, kept: str) -> str:
-    _, _, name = error.what.partition("'")
-    ends = f"dropoff agent thaw {name[:-1]}" if name else "dropoff thaw"
+    ends = f"dropoff agent thaw {error.agent}" if error.agent else "dropoff thaw"
     return f"{error.what} is frozen by an operator. {kept}An admin who is not lets it go on: {ends}"
 
 
