@@ -8,6 +8,7 @@ from typing import Final, Literal
 import msgspec
 
 from dropoff.core import policy
+from dropoff.core.answers import StoredSchema
 from dropoff.core.caller import EVERYONE, Caller, Principal
 from dropoff.core.deciding import decided, unfrozen
 from dropoff.core.handoff import AgentName, Handoff, HandoffId, queue_of
@@ -26,7 +27,7 @@ from dropoff.core.lifecycle import (
     State,
 )
 from dropoff.core.queue import Queue, QueueFigures
-from dropoff.core.store import Store, StoredSchema
+from dropoff.core.store import Store
 from dropoff.errors import AgentUnknown, HandoffUnknown, SchemaUnknown
 
 # What needs a person first, then what goes on, then what is over.

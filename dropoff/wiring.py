@@ -24,8 +24,8 @@ import dropoff
 from dropoff.broker import Broker
 from dropoff.contracts.gate import Gates
 from dropoff.core import places
+from dropoff.core.answers import StoreFacts
 from dropoff.core.ledger import Durability
-from dropoff.core.store import StoreFacts
 from dropoff.doctor import Doctor
 from dropoff.doctor.checks import CHECKS, Facts, judged
 from dropoff.doctor.findings import Finding

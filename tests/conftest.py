@@ -15,7 +15,7 @@ import pytest
 import redis
 from redis.exceptions import RedisError
 
-from dropoff.core.store import DroppedOff, PickedUp
+from dropoff.core.answers import DroppedOff, PickedUp
 from dropoff.storage.keys import Keys
 from dropoff.storage.store import RedisStore
 from tests import world

@@ -15,26 +15,24 @@ import msgspec
 import pytest
 
 from dropoff.core import limits
+from dropoff.core.answers import (
+    Completed,
+    DroppedOff,
+    Extended,
+    HandedBack,
+    Judged,
+    PickedUp,
+    Released,
+    StoredSchema,
+    Withdrawn,
+)
 from dropoff.core.caller import EVERYONE, Caller, Principal, Revision, caller_upkeep
 from dropoff.core.deciding import everyone
 from dropoff.core.grant import Grant
 from dropoff.core.handoff import AgentName, HandoffId, NewHandoff, QueueName, content_of, derived_id, digest_of, new_id
 from dropoff.core.lease import Lease
 from dropoff.core.queue import Queue
-from dropoff.core.store import (
-    Completed,
-    DroppedOff,
-    Extended,
-    HandedBack,
-    Judged,
-    Judging,
-    PickedUp,
-    Released,
-    Settling,
-    Store,
-    StoredSchema,
-    Withdrawn,
-)
+from dropoff.core.store import Judging, Settling, Store
 
 START_MS: Final = 1_800_000_000_000
 LEASE_MS: Final = 60_000

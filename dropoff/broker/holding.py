@@ -10,12 +10,13 @@ from dropoff.broker.asking import Asking, new_handoff
 from dropoff.broker.repeats import unless_heard
 from dropoff.core import lease as leases
 from dropoff.core import payload
+from dropoff.core.answers import Completed, Extended, HandedBack
 from dropoff.core.caller import Caller
 from dropoff.core.deciding import current
 from dropoff.core.handoff import content_of, derived_id
 from dropoff.core.lease import Lease
 from dropoff.core.requests import Complete, Extend, HandBack, Next, Outcome
-from dropoff.core.store import Completed, Extended, HandedBack, Settling
+from dropoff.core.store import Settling
 from dropoff.errors import ArgumentsInvalid, LeaseUnknown, NextInvalid, PayloadTooLarge, Problem, ResultInvalid
 
 SETTLING: Final[dict[Outcome, Settling]] = {"try_again": "retry", "not_for_me": "release", "impossible": "reject"}

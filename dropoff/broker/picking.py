@@ -9,10 +9,11 @@ import msgspec
 
 from dropoff.broker.asking import Asking, repeatable
 from dropoff.core import policy
+from dropoff.core.answers import PickedUp
 from dropoff.core.caller import Caller
 from dropoff.core.handoff import QueueName, content_of
 from dropoff.core.requests import PickUp
-from dropoff.core.store import Paused, PickedUp
+from dropoff.core.store import Paused
 from dropoff.errors import BrokerUnavailable, DropoffError
 
 

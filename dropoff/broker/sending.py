@@ -9,11 +9,11 @@ import msgspec
 from dropoff.broker.asking import Asking, new_handoff, repeatable
 from dropoff.broker.repeats import unless_heard
 from dropoff.core import payload, policy
+from dropoff.core.answers import DroppedOff, Withdrawn
 from dropoff.core.caller import EVERYONE, Caller
 from dropoff.core.handoff import UNIQUE_BYTES, Handoff, HandoffId, QueueName, content_of, derived_id, new_id, queue_of
 from dropoff.core.lifecycle import FINAL
 from dropoff.core.requests import Check, DropOff, Withdraw
-from dropoff.core.store import DroppedOff, Withdrawn
 from dropoff.errors import HandoffMoved, HandoffUnknown, PayloadInvalid, QueueUnknown, RequestConflict
 
 

@@ -9,7 +9,7 @@ from typing import Final
 
 import msgspec
 
-from dropoff.core.store import StoreFacts
+from dropoff.core.answers import StoreFacts
 from dropoff.doctor.findings import Finding, Said, found, refusal
 
 CLOCKS_APART_MS_MAX: Final = 2_000  # leases last from seconds on; what is shown as a time of day is to the second

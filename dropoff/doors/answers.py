@@ -10,11 +10,11 @@ from typing import Any, Final
 import msgspec
 
 from dropoff.broker import Description, Found, NothingToPickUp
+from dropoff.core.answers import Completed, DroppedOff, Extended, HandedBack, PickedUp, Withdrawn
 from dropoff.core.handoff import Handoff, queue_of
 from dropoff.core.ledger import Receipt
 from dropoff.core.lifecycle import FINAL, HELD, LEASED, SCHEDULED
 from dropoff.core.requests import HandBack
-from dropoff.core.store import Completed, DroppedOff, Extended, HandedBack, PickedUp, Withdrawn
 from dropoff.errors import DropoffError
 
 Content = dict[str, Any]

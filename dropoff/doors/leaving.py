@@ -19,7 +19,7 @@ from typing import Any, TypeVar, cast
 from starlette.types import Message, Receive
 
 from dropoff.broker import Broker
-from dropoff.core.store import PickedUp
+from dropoff.core.answers import PickedUp
 
 T = TypeVar("T")
 

@@ -4,10 +4,11 @@ from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from dropoff.core import lease as leases
+from dropoff.core.answers import Judged, Mended, Released
 from dropoff.core.caller import Caller
 from dropoff.core.deciding import decided, half_done, unfrozen
 from dropoff.core.handoff import HandoffId, queue_of
-from dropoff.core.store import Judged, Judging, Mended, Released
+from dropoff.core.store import Judging
 from dropoff.errors import HandoffUnknown, LeaseUnknown, QueueUnknown
 from dropoff.operations.acting import Acting
 

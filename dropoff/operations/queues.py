@@ -9,11 +9,11 @@ import msgspec
 from dropoff.contracts import lint
 from dropoff.contracts.schema import hash_of, split_ref
 from dropoff.core import limits, payload
+from dropoff.core.answers import StoredSchema
 from dropoff.core.caller import Caller
 from dropoff.core.deciding import decided, half_done, unfrozen
 from dropoff.core.handoff import HandoffId, QueueName
 from dropoff.core.queue import Queue, QueueState
-from dropoff.core.store import StoredSchema
 from dropoff.errors import ArgumentsInvalid, Problem, QueueExists, QueueNotEmpty, SchemaUnknown
 from dropoff.operations.acting import Acting, require_name
 

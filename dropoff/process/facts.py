@@ -5,7 +5,7 @@ import shutil
 import socket
 
 import dropoff
-from dropoff.core.store import StoreFacts
+from dropoff.core.answers import StoreFacts
 from dropoff.doctor.checks import Facts
 from dropoff.settings import EVERYWHERE, Settings
 

@@ -11,8 +11,8 @@ from typing import Any, Final, NamedTuple
 
 from redis.exceptions import ResponseError
 
+from dropoff.core.answers import StoreFacts
 from dropoff.core.ledger import Durability
-from dropoff.core.store import StoreFacts
 from dropoff.errors import StoreRefused
 from dropoff.storage.connection import lacks_rights
 from dropoff.storage.replies import texts_of

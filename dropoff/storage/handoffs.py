@@ -8,26 +8,24 @@ import logging
 import secrets
 from typing import cast
 
+from dropoff.core.answers import (
+    Completed,
+    DroppedOff,
+    Extended,
+    HandedBack,
+    Judged,
+    Overdue,
+    PickedUp,
+    Released,
+    Withdrawn,
+)
 from dropoff.core.caller import Caller, caller_upkeep
 from dropoff.core.handoff import Handoff, HandoffId, NewHandoff, QueueName, content_of
 from dropoff.core.lease import Lease
 from dropoff.core.ledger import Receipt
 from dropoff.core.lifecycle import State
 from dropoff.core.queue import Queue
-from dropoff.core.store import (
-    Completed,
-    DroppedOff,
-    Extended,
-    HandedBack,
-    Judged,
-    Judging,
-    Overdue,
-    Paused,
-    PickedUp,
-    Released,
-    Settling,
-    Withdrawn,
-)
+from dropoff.core.store import Judging, Paused, Settling
 from dropoff.storage.replies import Reply, handoff_of, number
 from dropoff.storage.steps import Steps
 

@@ -17,10 +17,11 @@ from collections.abc import AsyncIterator, Awaitable, Iterable
 from typing import Final, NamedTuple, cast
 
 from dropoff.core import limits
+from dropoff.core.answers import Mended
 from dropoff.core.caller import EVERYONE, Principal, caller_upkeep
 from dropoff.core.deciding import everyone
 from dropoff.core.handoff import AgentName, queue_of
-from dropoff.core.store import Mended, Stale, Store
+from dropoff.core.store import Stale, Store
 from dropoff.errors import QueueExists
 from dropoff.storage.handoffs import Handoffs
 from dropoff.storage.keys import INDEXES

@@ -11,11 +11,12 @@ from typing import cast
 
 import msgspec
 
+from dropoff.core.answers import Gated, StoredSchema
 from dropoff.core.caller import EVERYONE, Caller, Principal, Revision, caller_upkeep
 from dropoff.core.deciding import half_done
 from dropoff.core.handoff import AgentName, QueueName
 from dropoff.core.queue import Queue
-from dropoff.core.store import Gated, Stale, StoredSchema
+from dropoff.core.store import Stale
 from dropoff.errors import BrokerUnavailable, QueueExists
 from dropoff.storage.connection import Source
 from dropoff.storage.keys import Keys

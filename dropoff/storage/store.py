@@ -11,8 +11,8 @@ from contextlib import AbstractAsyncContextManager
 
 import msgspec
 
+from dropoff.core.answers import StoreFacts
 from dropoff.core.handoff import HandoffId, QueueName
-from dropoff.core.store import StoreFacts
 from dropoff.errors import BrokerUnavailable, StoreRefused
 from dropoff.storage.connection import Source
 from dropoff.storage.examining import Examined, durability, examine, facts

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Generator
 from contextlib import contextmanager
 from typing import Final
 
-from dropoff.core.store import Mended
+from dropoff.core.answers import Mended
 from dropoff.errors import BrokerUnavailable
 
 log = logging.getLogger("dropoff.storage")

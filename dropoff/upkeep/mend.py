@@ -3,7 +3,8 @@
 import logging
 from typing import Final
 
-from dropoff.core.store import Mended, Store
+from dropoff.core.answers import Mended
+from dropoff.core.store import Store
 
 log = logging.getLogger("dropoff.upkeep")
 

@@ -1,7 +1,8 @@
 """What agents do in a story."""
 
+from dropoff.core.answers import PickedUp
 from dropoff.core.handoff import content_of
-from dropoff.core.store import PickedUp, Settling
+from dropoff.core.store import Settling
 from tests import world
 from tests.agreement.subjects import Subjects
 

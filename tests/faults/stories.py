@@ -10,12 +10,13 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from dropoff.core import limits
+from dropoff.core.answers import DroppedOff, PickedUp
 from dropoff.core.caller import Caller, Revision
 from dropoff.core.grant import Grant
 from dropoff.core.handoff import content_of
 from dropoff.core.lease import Lease
 from dropoff.core.queue import Queue
-from dropoff.core.store import DroppedOff, Judging, PickedUp, Settling
+from dropoff.core.store import Judging, Settling
 from dropoff.storage.mending import Named
 from tests import world
 from tests.faults.twins import Asking, Twins

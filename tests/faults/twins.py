@@ -16,11 +16,12 @@ from typing import Any, Final, cast
 import msgspec
 
 from dropoff.core import limits
+from dropoff.core.answers import PickedUp, StoredSchema
 from dropoff.core.caller import Caller, Principal
 from dropoff.core.grant import Grant
 from dropoff.core.handoff import AgentName
 from dropoff.core.queue import Queue
-from dropoff.core.store import Paused, PickedUp, Stale, StoredSchema
+from dropoff.core.store import Paused, Stale
 from dropoff.errors import BrokerUnavailable, DropoffError
 from dropoff.storage.keys import Keys
 from dropoff.storage.store import RedisStore

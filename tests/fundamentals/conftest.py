@@ -7,9 +7,9 @@ import pytest
 
 from dropoff.broker import Broker
 from dropoff.contracts.gate import Gates
+from dropoff.core.answers import PickedUp
 from dropoff.core.caller import Caller
 from dropoff.core.requests import PickUp
-from dropoff.core.store import PickedUp
 from dropoff.identity.callers import Callers
 from dropoff.inspector import Inspector
 from dropoff.operations import NewQueue, Operations

@@ -9,11 +9,11 @@ import pytest
 from dropoff.broker import Broker, NothingToPickUp
 from dropoff.contracts.gate import Gates
 from dropoff.core import limits
+from dropoff.core.answers import PickedUp
 from dropoff.core.caller import caller_of
 from dropoff.core.credential import hash_of, id_of
 from dropoff.core.handoff import AgentName, QueueName
 from dropoff.core.requests import Check, Complete, DropOff, Extend, Next, PickUp
-from dropoff.core.store import PickedUp
 from dropoff.errors import (
     AgentRevoked,
     BrokerUnavailable,

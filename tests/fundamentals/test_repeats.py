@@ -7,9 +7,9 @@ from typing import Any, Final
 import msgspec
 import pytest
 
+from dropoff.core.answers import Completed, DroppedOff
 from dropoff.core.handoff import QueueName
 from dropoff.core.requests import Complete, DropOff, Next, Withdraw
-from dropoff.core.store import Completed, DroppedOff
 from dropoff.errors import (
     AlreadySettled,
     BrokerUnavailable,

@@ -7,9 +7,9 @@ import pytest
 
 from dropoff.broker import NothingToPickUp
 from dropoff.core import credential
+from dropoff.core.answers import PickedUp
 from dropoff.core.caller import Caller
 from dropoff.core.requests import Check, Complete, Describe, DropOff, Extend, HandBack, Next, PickUp, Withdraw
-from dropoff.core.store import PickedUp
 from dropoff.errors import (
     AlreadySettled,
     ApprovalNeedsAnother,

@@ -3,6 +3,7 @@
 from typing import Any
 
 from dropoff.core import limits
+from dropoff.core.answers import Completed, DroppedOff, Extended, HandedBack, PickedUp, Withdrawn
 from dropoff.core.caller import Caller
 from dropoff.core.handoff import Handoff, HandoffId, NewHandoff, QueueName, content_of
 from dropoff.core.lease import Lease
@@ -20,17 +21,7 @@ from dropoff.core.lifecycle import (
     State,
 )
 from dropoff.core.queue import Queue
-from dropoff.core.store import (
-    Completed,
-    DroppedOff,
-    Extended,
-    HandedBack,
-    Paused,
-    PickedUp,
-    Settling,
-    Stale,
-    Withdrawn,
-)
+from dropoff.core.store import Paused, Settling, Stale
 from dropoff.errors import HandoffSettled, HandoffUnknown, QueueDraining, QueueFull, RequestConflict
 from tests.model.leases import Leases
 from tests.model.memory import Kept, Remembered

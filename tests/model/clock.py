@@ -3,12 +3,12 @@
 from collections.abc import Iterable
 
 from dropoff.core import limits
+from dropoff.core.answers import Overdue
 from dropoff.core.caller import EVERYONE, Caller
 from dropoff.core.handoff import HandoffId, QueueName
 from dropoff.core.lease import Lease
 from dropoff.core.ledger import Entry, Receipt
 from dropoff.core.lifecycle import DEAD, EXPIRED, FINAL, LEASED, SCHEDULED, TRANSITIONS, WAITING
-from dropoff.core.store import Overdue
 from tests.model.leases import Leases
 from tests.model.memory import THE_CLOCK, Kept
 

@@ -8,13 +8,13 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from dropoff.core import limits
+from dropoff.core.answers import StoredSchema
 from dropoff.core.caller import UPKEEP, Caller, Principal, caller_upkeep
 from dropoff.core.handoff import AgentName, Handoff, HandoffId, QueueName, queue_of
 from dropoff.core.lease import Lease
 from dropoff.core.ledger import Entry, Receipt
 from dropoff.core.lifecycle import FINAL, LEASED, WAITING, State, Verb, may
 from dropoff.core.queue import Queue
-from dropoff.core.store import StoredSchema
 from dropoff.errors import HandoffUnknown
 
 THE_CLOCK: Final = caller_upkeep()

@@ -5,11 +5,12 @@ Said again by the same operator, it is answered as before; that is what the hand
 
 from typing import cast
 
+from dropoff.core.answers import Judged, Released
 from dropoff.core.caller import Caller
 from dropoff.core.handoff import HandoffId
 from dropoff.core.lease import Lease
 from dropoff.core.lifecycle import HELD, LEASED, REJECTED, SCHEDULED, WAITING, State
-from dropoff.core.store import Judged, Judging, Released
+from dropoff.core.store import Judging
 from dropoff.errors import ApprovalNeedsAnother, DigestDiffers, HandoffMoved, HandoffUnknown
 from tests.model.leases import Leases
 from tests.model.memory import Kept, Remembered

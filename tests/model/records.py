@@ -3,11 +3,12 @@
 Each is written over the revision that it was made from; what was asked for and is there already is a success.
 """
 
+from dropoff.core.answers import Gated, Mended, StoredSchema
 from dropoff.core.caller import EVERYONE, Caller, Principal, Revision
 from dropoff.core.deciding import half_done
 from dropoff.core.handoff import AgentName, QueueName
 from dropoff.core.queue import Queue
-from dropoff.core.store import Gated, Mended, Stale, StoredSchema
+from dropoff.core.store import Stale
 from dropoff.errors import NotAllowed, QueueExists, QueueNotEmpty
 from tests.model.leases import Leases
 from tests.model.memory import THE_CLOCK, changed

@@ -11,11 +11,11 @@ from typing import Any, Final
 import msgspec
 
 from dropoff.core import limits
+from dropoff.core.answers import PickedUp
 from dropoff.core.caller import Caller, Principal
 from dropoff.core.grant import Grant
 from dropoff.core.handoff import AgentName, HandoffId, content_of
 from dropoff.core.queue import Queue
-from dropoff.core.store import PickedUp
 from dropoff.storage.mending import Named
 from dropoff.storage.store import RedisStore
 from tests.look import Look

@@ -6,11 +6,12 @@ import msgspec
 import pytest
 
 from dropoff.core import lifecycle, limits
+from dropoff.core.answers import PickedUp
 from dropoff.core.caller import EVERYONE, Caller
 from dropoff.core.handoff import HandoffId
 from dropoff.core.lease import Lease
 from dropoff.core.queue import Queue
-from dropoff.core.store import PickedUp, Stale
+from dropoff.core.store import Stale
 from dropoff.errors import (
     AlreadySettled,
     ApprovalNeedsAnother,

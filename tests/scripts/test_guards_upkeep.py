@@ -3,10 +3,10 @@
 import pytest
 
 from dropoff.core import limits
+from dropoff.core.answers import PickedUp
 from dropoff.core.caller import EVERYONE, Caller
 from dropoff.core.handoff import HandoffId
 from dropoff.core.lease import Lease
-from dropoff.core.store import PickedUp
 from dropoff.errors import BrokerUnavailable, StoreRefused
 from dropoff.storage.mending import Named
 from dropoff.storage.store import RedisStore

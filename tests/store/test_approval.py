@@ -4,12 +4,13 @@ import asyncio
 
 import pytest
 
+from dropoff.core.answers import DroppedOff
 from dropoff.core.caller import Caller
 from dropoff.core.handoff import HandoffId
 from dropoff.core.lease import Lease
 from dropoff.core.lifecycle import HELD, REJECTED, SCHEDULED, WAITING, WITHDRAWN
 from dropoff.core.queue import Queue
-from dropoff.core.store import DroppedOff, Judging
+from dropoff.core.store import Judging
 from dropoff.errors import ApprovalNeedsAnother, DigestDiffers, HandoffMoved, HandoffUnknown, LeaseUnknown, QueueFull
 from dropoff.storage.store import RedisStore
 from tests.look import Look, check_indexes

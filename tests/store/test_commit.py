@@ -13,7 +13,7 @@ from typing import Any, Final
 import pytest
 from redis.asyncio.connection import AbstractConnection
 
-from dropoff.core.store import DroppedOff
+from dropoff.core.answers import DroppedOff
 from dropoff.errors import BrokerUnavailable, StoreRefused
 from dropoff.storage import lane
 from dropoff.storage.commit import SMALL_BYTES_MAX, Commit

@@ -3,9 +3,10 @@
 import msgspec
 import pytest
 
+from dropoff.core.answers import DroppedOff
 from dropoff.core.caller import Revision
 from dropoff.core.lifecycle import SCHEDULED, WAITING
-from dropoff.core.store import DroppedOff, Stale
+from dropoff.core.store import Stale
 from dropoff.errors import QueueFull, RequestConflict
 from dropoff.storage.store import RedisStore
 from tests.look import Look

@@ -3,11 +3,11 @@
 import pytest
 
 from dropoff.core import limits
+from dropoff.core.answers import DroppedOff
 from dropoff.core.handoff import HandoffId
 from dropoff.core.lease import Lease
 from dropoff.core.lifecycle import COMPLETED, EXPIRED, HELD, LEASED, SCHEDULED, WAITING, WITHDRAWN
 from dropoff.core.queue import Queue
-from dropoff.core.store import DroppedOff
 from dropoff.errors import HandoffSettled, LeaseUnknown
 from dropoff.storage.store import RedisStore
 from dropoff.upkeep.rounds import go_round

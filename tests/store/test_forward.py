@@ -8,10 +8,11 @@ from typing import Any
 import msgspec
 import pytest
 
+from dropoff.core.answers import Completed, PickedUp
 from dropoff.core.handoff import HandoffId
 from dropoff.core.lifecycle import COMPLETED, HELD, LEASED, WAITING
 from dropoff.core.queue import Queue
-from dropoff.core.store import Completed, PickedUp, Stale
+from dropoff.core.store import Stale
 from dropoff.errors import AlreadySettled, DropoffError, LeaseLost, LeaseUnknown, QueueDraining, QueueFull
 from dropoff.storage.store import RedisStore
 from tests.look import Look, check_indexes

@@ -11,8 +11,8 @@ from redis.exceptions import OutOfMemoryError
 
 from dropoff.broker import Broker
 from dropoff.contracts.gate import Gates
+from dropoff.core.answers import DroppedOff
 from dropoff.core.requests import Complete, DropOff, Next, Withdraw
-from dropoff.core.store import DroppedOff
 from dropoff.errors import BrokerUnavailable, StorageFull
 from dropoff.storage.keys import Keys
 from dropoff.storage.scripts import script

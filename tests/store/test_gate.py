@@ -6,10 +6,11 @@ from dataclasses import dataclass
 import msgspec
 import pytest
 
+from dropoff.core.answers import DroppedOff, PickedUp
 from dropoff.core.caller import EVERYONE, Caller, Principal, Revision
 from dropoff.core.handoff import AgentName, HandoffId
 from dropoff.core.queue import Queue
-from dropoff.core.store import DroppedOff, PickedUp, Stale
+from dropoff.core.store import Stale
 from dropoff.errors import DropoffError, Frozen, Unauthenticated
 from dropoff.storage.store import RedisStore
 from tests.look import Look

@@ -19,10 +19,11 @@ import pytest
 from dropoff.broker import Broker
 from dropoff.contracts.gate import Gates
 from dropoff.core import credential
+from dropoff.core.answers import PickedUp
 from dropoff.core.caller import EVERYONE, Caller, Principal
 from dropoff.core.handoff import AgentName
 from dropoff.core.requests import Complete, DropOff, PickUp
-from dropoff.core.store import PickedUp, Stale
+from dropoff.core.store import Stale
 from dropoff.errors import BrokerUnavailable, ChangingNow, Frozen, NotAllowed, QueueUnknown, Unauthenticated
 from dropoff.identity.callers import Callers
 from dropoff.operations import NewQueue, Operations

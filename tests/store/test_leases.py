@@ -3,9 +3,10 @@
 import pytest
 
 from dropoff.core import limits
+from dropoff.core.answers import DroppedOff, PickedUp
 from dropoff.core.lease import Lease
 from dropoff.core.lifecycle import COMPLETED, DEAD, LEASED, REJECTED, SCHEDULED, WAITING, WITHDRAWN
-from dropoff.core.store import DroppedOff, PickedUp, Settling, Store
+from dropoff.core.store import Settling, Store
 from dropoff.errors import AlreadySettled, LeaseLost, LeaseUnknown, RequestConflict
 from dropoff.storage.store import RedisStore
 from tests.look import Look

@@ -5,8 +5,9 @@ import asyncio
 import msgspec
 import pytest
 
+from dropoff.core.answers import DroppedOff
 from dropoff.core.lifecycle import LEASED
-from dropoff.core.store import DroppedOff, Stale
+from dropoff.core.store import Stale
 from dropoff.storage.store import RedisStore
 from tests.look import Look, check_indexes
 from tests.world import (

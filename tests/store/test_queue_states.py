@@ -5,9 +5,10 @@ import asyncio
 import msgspec
 import pytest
 
+from dropoff.core.answers import PickedUp
 from dropoff.core.lifecycle import COMPLETED, WAITING
 from dropoff.core.queue import Queue, QueueState
-from dropoff.core.store import Paused, PickedUp, Stale
+from dropoff.core.store import Paused, Stale
 from dropoff.errors import QueueDraining, QueueExists, QueueNotEmpty
 from dropoff.storage.store import RedisStore
 from dropoff.upkeep.rounds import go_round

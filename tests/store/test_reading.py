@@ -3,9 +3,9 @@
 import msgspec
 import pytest
 
+from dropoff.core.answers import DroppedOff, StoredSchema
 from dropoff.core.lifecycle import COMPLETED, DEAD, LEASED, REJECTED, SCHEDULED, WAITING
 from dropoff.core.queue import QueueFigures
-from dropoff.core.store import DroppedOff, StoredSchema
 from dropoff.errors import HandoffUnknown, QueueExists
 from dropoff.storage.store import RedisStore
 from tests.look import Look

@@ -12,12 +12,12 @@ import pytest
 from dropoff.broker import Broker
 from dropoff.contracts.gate import Gates
 from dropoff.core import limits
+from dropoff.core.answers import PickedUp
 from dropoff.core.caller import Caller
 from dropoff.core.credential import id_of
 from dropoff.core.lease import Lease
 from dropoff.core.lifecycle import COMPLETED, DEAD, LEASED, WAITING, WITHDRAWN
 from dropoff.core.requests import PickUp
-from dropoff.core.store import PickedUp
 from dropoff.errors import LeaseLost
 from dropoff.storage.store import RedisStore
 from dropoff.upkeep.recall import recall

@@ -5,9 +5,9 @@ import asyncio
 import pytest
 
 from dropoff.core import limits
+from dropoff.core.answers import PickedUp
 from dropoff.core.lease import Lease
 from dropoff.core.lifecycle import COMPLETED, DEAD, LEASED, WAITING, WITHDRAWN
-from dropoff.core.store import PickedUp
 from dropoff.errors import HandoffMoved, HandoffUnknown, LeaseLost
 from dropoff.storage.store import RedisStore
 from tests.look import Look, check_indexes

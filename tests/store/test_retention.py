@@ -7,10 +7,10 @@ import msgspec
 import pytest
 
 from dropoff.core import limits
+from dropoff.core.answers import DroppedOff
 from dropoff.core.handoff import HandoffId, digest_of
 from dropoff.core.lifecycle import COMPLETED, DEAD, EXPIRED, REJECTED, WITHDRAWN
 from dropoff.core.queue import Queue
-from dropoff.core.store import DroppedOff
 from dropoff.errors import HandoffUnknown
 from dropoff.storage.store import RedisStore
 from dropoff.upkeep.rounds import go_round

@@ -6,8 +6,8 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 import pytest
 
+from dropoff.core.answers import DroppedOff, PickedUp
 from dropoff.core.handoff import QueueName
-from dropoff.core.store import DroppedOff, PickedUp
 from dropoff.storage.store import RedisStore
 from tests.look import Look
 from tests.world import (

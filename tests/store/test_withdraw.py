@@ -2,8 +2,8 @@
 
 import pytest
 
+from dropoff.core.answers import DroppedOff
 from dropoff.core.lifecycle import COMPLETED, LEASED, WITHDRAWN
-from dropoff.core.store import DroppedOff
 from dropoff.errors import HandoffSettled, HandoffUnknown
 from dropoff.storage.store import RedisStore
 from tests.look import Look

@@ -5,9 +5,9 @@ from contextlib import suppress
 
 import pytest
 
+from dropoff.core.answers import PickedUp
 from dropoff.core.ledger import Receipt
 from dropoff.core.lifecycle import DEAD, LEASED, SCHEDULED, WAITING, WITHDRAWN
-from dropoff.core.store import PickedUp
 from dropoff.errors import BrokerUnavailable, HandoffUnknown
 from dropoff.storage.keys import Keys
 from dropoff.storage.store import RedisStore

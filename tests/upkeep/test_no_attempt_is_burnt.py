@@ -18,11 +18,11 @@ import msgspec
 import pytest
 
 from dropoff.core import limits
+from dropoff.core.answers import PickedUp
 from dropoff.core.caller import Caller
 from dropoff.core.handoff import HandoffId, QueueName
 from dropoff.core.ledger import Entry
 from dropoff.core.lifecycle import COMPLETED, DEAD, LEASED, WAITING
-from dropoff.core.store import PickedUp
 from dropoff.errors import BrokerUnavailable
 from dropoff.storage.keys import Keys
 from dropoff.storage.store import RedisStore

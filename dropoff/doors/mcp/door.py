@@ -28,11 +28,11 @@ from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
 from dropoff.broker import Broker
+from dropoff.core.answers import PickedUp
 from dropoff.core.caller import Caller
 from dropoff.core.deciding import current
 from dropoff.core.payload import clipped
 from dropoff.core.requests import Describe
-from dropoff.core.store import PickedUp
 from dropoff.doors import beside, verbs
 from dropoff.doors.answers import Answer
 from dropoff.doors.leaving import CallerLeftError, require_here, while_here

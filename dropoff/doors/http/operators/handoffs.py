@@ -8,12 +8,13 @@ from starlette.requests import Request
 
 from dropoff.core import lease as leases
 from dropoff.core import limits
+from dropoff.core.answers import Judged, Released
 from dropoff.core.handoff import Handoff
 from dropoff.core.lease import Lease
 from dropoff.core.ledger import Entry, Receipt
 from dropoff.core.lifecycle import FINAL, LEASED, SCHEDULED, State
 from dropoff.core.requests import Withdraw
-from dropoff.core.store import Judged, Judging, Released
+from dropoff.core.store import Judging
 from dropoff.doors import answers
 from dropoff.doors.answers import iso
 from dropoff.doors.house import House
