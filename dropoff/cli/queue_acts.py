@@ -10,11 +10,10 @@ from dropoff.cli.given import WORDS
 from dropoff.cli.remote import Answer
 from dropoff.cli.session import Command, Session, pass_session
 from dropoff.cli.shown import counted
+from dropoff.core.queue import UNDER_WAY
 from dropoff.errors import QueueNotEmpty
 
 REMOVE_S: Final = 900.0  # each ended handoff is erased by a step of its own: a million take minutes
-
-UNDER_WAY: Final = ("waiting", "leased", "scheduled", "held")
 
 WITHOUT_YES: Final = "What has ended in the queue is forgotten with it. In a script say that you mean it: --yes"
 

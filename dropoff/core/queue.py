@@ -1,6 +1,6 @@
 """A queue: its contract and its limits, as one value."""
 
-from typing import Literal
+from typing import Final, Literal
 
 import msgspec
 
@@ -10,6 +10,9 @@ from dropoff.core.handoff import QueueName
 
 # open: as one expects. paused: work comes in, none goes out. draining: work goes out, none comes in.
 QueueState = Literal["open", "paused", "draining"]
+
+# With a handoff in one of these states a queue is not empty. The likeliest first, for people are told in this order.
+UNDER_WAY: Final = ("waiting", "leased", "scheduled", "held")
 
 
 class Queue(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

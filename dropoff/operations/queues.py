@@ -13,12 +13,11 @@ from dropoff.core.answers import StoredSchema
 from dropoff.core.caller import Caller
 from dropoff.core.deciding import decided, half_done, unfrozen
 from dropoff.core.handoff import HandoffId, QueueName
-from dropoff.core.queue import Queue, QueueState
+from dropoff.core.queue import UNDER_WAY, Queue, QueueState
 from dropoff.errors import ArgumentsInvalid, Problem, QueueExists, QueueNotEmpty, SchemaUnknown
 from dropoff.operations.acting import Acting, require_name
 
 BEING_REMOVED: Final = "is being removed"
-UNDER_WAY: Final = ("waiting", "leased", "scheduled", "held")  # with one of these a queue is not empty
 
 
 class NewQueue(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
