@@ -71,7 +71,6 @@ class EmbeddedStore:
     def __init__(self, data: Path) -> None:
         # Resolved, because the server says its folder without symlinks and the two are compared.
         self.folder = Path(os.path.realpath(data)) / "store"
-        self.version: str | None = None
         self.trouble = ""  # why the last `ensure` could give no store; "" if it gave one
         self._users: Lock | None = None
         self._restarts = Restarts(lambda: written(self.folder))
@@ -102,7 +101,7 @@ class EmbeddedStore:
             try:
                 socket = short_enough(self.folder / "socket")
                 await self._adopt_or_start(binary, socket)
-                self.version = await server.identify(socket, self.folder)
+                await server.refuse_another(socket, self.folder)
             except BaseException:
                 if joined:
                     self.leave()

@@ -109,13 +109,11 @@ async def condition(connection: redis.asyncio.Redis) -> str:
     return SERVES
 
 
-async def identify(socket: str, folder: Path) -> str:
-    """The server's version, once it is certain that it is the one of this folder."""
+async def refuse_another(socket: str, folder: Path) -> None:
+    """Raise `StoreRefused` unless the server behind this socket is the one of this folder."""
     async with connect(socket) as connection:
-        server = cast(Any, connection)
         try:
-            theirs: str = (await server.config_get("dir"))["dir"]
-            facts: dict[str, Any] = await server.info("server")
+            theirs: str = (await cast(Any, connection).config_get("dir"))["dir"]
         except (RedisError, OSError) as error:
             raise StoreRefused(
                 f"The store in {folder} ended while it was asked its name ({error}). Start again."
@@ -125,7 +123,6 @@ async def identify(socket: str, folder: Path) -> str:
             f"The store behind {socket} keeps its data in {theirs}, not in {folder}. Nothing was changed. "
             "Stop the broker that uses it, or give this one another folder with --data."
         )
-    return str(facts.get("valkey_version") or facts["redis_version"])
 
 
 def _same(said: str, folder: Path) -> bool:
