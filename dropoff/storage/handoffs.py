@@ -58,7 +58,7 @@ class Handoffs(Steps):
         self, caller: Caller, handoff_id: HandoffId, content: str, *, resubmit_of: str = "", may_operate: bool = False
     ) -> DroppedOff | None:
         reply = await self._handoff_step(
-            "heard",
+            "dropped_before",
             caller,
             handoff_id,
             id=handoff_id,

@@ -144,7 +144,7 @@ async def completed_before(t: Twins, chance: Random) -> Asking:
     return lambda store: store.completed_before(BOB, held, content)
 
 
-@story("heard")
+@story("dropped_before")
 async def dropped_before(t: Twins, chance: Random) -> Asking:
     queue = await t.queue()
     new = world.work(ANN, queue=queue, key=t.new("key"))

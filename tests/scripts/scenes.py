@@ -228,7 +228,7 @@ async def completed_just_so(w: World) -> Act:
     return lambda: w.store.completed_before(BOB, picked.lease, content_of(b"{}", new.content))
 
 
-@scene("heard")
+@scene("dropped_before")
 async def dropped_off_before(w: World) -> Act:
     new = work(key="arranged")
     await w.store.drop_off(ANN, QUEUE, new)
