@@ -138,6 +138,14 @@ def test_a_second_broker_on_a_folder_hears_of_the_first(ups: Ups, tmp_path: Path
     assert first.ask("queue", "ls").code == 0
 
 
+def test_a_broker_that_is_just_about_to_say_who_it_is_is_not_named(tmp_path: Path):
+    """It has the lock, and has written nothing yet."""
+    lock = Lock(tmp_path / places.BROKER_FILE)
+    assert lock.take()
+    assert serving_here.serving(tmp_path) is None
+    lock.release()
+
+
 def test_a_broker_that_was_killed_serves_no_more(ups: Ups):
     killed = ups()
     killed.end(signal.SIGKILL)

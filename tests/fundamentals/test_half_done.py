@@ -123,6 +123,20 @@ async def test_two_brokers_that_start_at_once_both_have_their_operator(house: Ho
     await other.close()
 
 
+async def test_a_mend_that_loses_the_store_on_its_way_does_not_say_that_nothing_was_changed(
+    house: House, line: Line, look: Look
+):
+    """Of two queues one is put back by then."""
+    await house.operations.add_queue(house.operator, NewQueue(name="drafts", schema="brief"))
+    await look.client.delete(look.keys.of("queues"))
+    line.away_after("put_queue")
+    with pytest.raises(BrokerUnavailable) as refusal:
+        await line.operations.mend(house.operator)
+
+    assert refusal.value.stored == "unknown"
+    assert await look.client.hkeys(look.keys.of("queues")) == ["drafts"]
+
+
 async def test_the_last_admin_cannot_be_taken_away(house: House):
     """Nobody could ever give it back."""
     for act in (

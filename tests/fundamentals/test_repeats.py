@@ -13,6 +13,7 @@ from dropoff.core.requests import Complete, DropOff, Next, Withdraw
 from dropoff.errors import (
     AlreadySettled,
     BrokerUnavailable,
+    ChangingNow,
     DropoffError,
     Frozen,
     HandoffUnknown,
@@ -266,14 +267,17 @@ async def test_what_another_has_put_back_is_not_told_to_who_may_not_operate(hous
                 await house.broker.resubmit(house.scout, old.id)
 
 
-async def test_nothing_was_stored_is_not_said_where_nobody_could_look(house: House, monkeypatch: pytest.MonkeyPatch):
-    """The store is away just then: this call stored nothing, and of the first one nobody knows."""
+@pytest.mark.parametrize("why", [BrokerUnavailable(stored="nothing"), ChangingNow()], ids=["away", "changing"])
+async def test_nothing_was_stored_is_not_said_where_nobody_could_look(
+    house: House, monkeypatch: pytest.MonkeyPatch, why: DropoffError
+):
+    """The store is away just then, or the caller changes too fast: of the first call nobody knows."""
     said = await dropped_off(house)
     await said.again()
     await the_limit_is_lowered(house, said)
 
     async def away(*arguments: Any, **named: Any) -> None:
-        raise BrokerUnavailable(stored="nothing")
+        raise why
 
     monkeypatch.setattr(house.store, "dropped_before", away)
     with pytest.raises(BrokerUnavailable) as refusal:

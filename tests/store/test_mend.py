@@ -178,6 +178,46 @@ async def test_who_stands_among_the_admins_and_governs_nothing_is_taken_out(stor
     check_authority(await look.everything())
 
 
+async def test_an_agent_that_is_made_while_somebody_mends_is_not_shut_out_for_a_moment(
+    store: RedisStore, look: Look, monkeypatch: pytest.MonkeyPatch
+):
+    """It stands in the index of agents, and was not among the records that were looked at before."""
+    pages, made = store._keys, list[Principal]()
+
+    async def slow(pattern: str) -> list[str]:
+        before = await pages(pattern)
+        if pattern == "agent:*":
+            made.append(await store.put_principal(OPS, Principal(agent=AgentName("dora"))))
+        return before
+
+    monkeypatch.setattr(store, "_keys", slow)
+    assert (await store.mend()).mended == 0
+
+    assert await store.principal(AgentName("dora"), fresh=True) == made[0]
+
+
+async def test_what_a_revoked_agent_holds_is_taken_back_also_where_the_note_of_it_was_lost(
+    store: RedisStore, look: Look
+):
+    """The note is what upkeep goes by."""
+    await drop_off(store)
+    held = await pick_up(store, BOB)
+    await change(store, BOB, "revoked")
+    await look.client.delete(look.keys.of("recalls"))
+
+    await store.mend()
+
+    assert (await pick_up(store, CAROL)).handoff.id == held.handoff.id
+
+
+async def test_everybody_is_not_shut_out_where_its_lost_record_cannot_be_made_again(store: RedisStore, look: Look):
+    """No agent's record is like it: whose is lost is nobody, and nobody would be anybody any more."""
+    await look.client.delete(look.keys.of("agent", agent=EVERYONE))
+    async with look.of_another_type(look.keys.of("changing")):
+        assert (await store.mend()).failed > 0
+        assert (await store.standing(EVERYONE)).endswith(" active")
+
+
 @pytest.mark.parametrize("standing", ["active", "frozen"])
 async def test_a_lost_record_of_everybody_neither_ends_nor_begins_a_freeze(
     store: RedisStore, look: Look, clock: Clock, standing: str
