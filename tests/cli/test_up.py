@@ -133,6 +133,7 @@ def test_a_second_broker_on_a_folder_hears_of_the_first(ups: Ups, tmp_path: Path
 
     beside = ups()
     assert beside.ask("queue", "ls").code == 0
+    assert f"{who} serves" in run("up", "--data", str(first.data), "--port", port).err, "the first one, still"
     heard = beside.end(signal.SIGTERM)
     assert f"! {who} serves this data folder already." in heard.err
     assert first.ask("queue", "ls").code == 0
