@@ -2,7 +2,7 @@
 
 agents.py      who may call: grants, freezes, revocation
 queues.py      where handoffs wait, and the schemas that are their contracts
-handoffs.py    single handoffs: judged, released
+handoffs.py    single handoffs: judged, released; and all there is: mended
 acting.py      how an act is done
 """
 
