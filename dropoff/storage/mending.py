@@ -169,6 +169,9 @@ class Mending(Handoffs, Reading):
         if config is None:
             assert indexed is not None
             queue = queue_of_record(b"0", indexed.partition(b" ")[2])
+            made = await self._commit.ask("HGET", self.keys.of("config", queue=queue.name), "rev")
+            if made or not await self._commit.ask("HGET", self.keys.of("queues"), queue.name):
+                return False  # added, or added and removed, since the look at all keys
             return await self._put_again(self.put_queue(caller_upkeep(), queue))
         rev, content = await self._commit.ask("HMGET", config, "rev", "content")
         if indexed is not None or rev is None:

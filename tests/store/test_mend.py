@@ -12,6 +12,7 @@ from dropoff.core.caller import EVERYONE, Principal
 from dropoff.core.deciding import everyone
 from dropoff.core.grant import Grant
 from dropoff.core.handoff import AgentName
+from dropoff.core.queue import Queue
 from dropoff.core.store import Stale
 from dropoff.errors import NotAllowed, Unauthenticated
 from dropoff.storage import mending, tally
@@ -395,3 +396,31 @@ async def test_a_gate_that_was_behind_is_counted(store: RedisStore, look: Look):
     assert (await store.mend()).mended == 1
     assert (await store.standing(BOB.agent)).endswith(" active")
     assert (await store.mend()).mended == 0
+
+
+# ---- what operators do meanwhile ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("then", ["it stays", "it is removed"])
+async def test_a_queue_that_is_added_while_all_is_looked_at_has_lost_nothing(
+    store: RedisStore, monkeypatch: pytest.MonkeyPatch, then: str
+):
+    """And one that was removed again by then does not come back."""
+    keys, mend_queue, added = store._keys, store._mend_queue, list[Queue]()
+
+    async def looked(pattern: str) -> list[str]:
+        found = await keys(pattern)
+        if pattern == "q:*:config":
+            added.append(await store.put_queue(UPKEEP, a_queue("late")))
+        return found
+
+    async def its_turn(config: str | None, indexed: bytes | None) -> bool:
+        if config is None and then == "it is removed":
+            assert await store.remove_queue(UPKEEP, added[0])
+        return await mend_queue(config, indexed)
+
+    monkeypatch.setattr(store, "_keys", looked)
+    monkeypatch.setattr(store, "_mend_queue", its_turn)
+
+    assert (await store.mend()).mended == 0
+    assert ("late" in await store.queues(fresh=True)) == (then == "it stays")
