@@ -150,7 +150,10 @@ def ungrant(session: Session, name: str, grants: tuple[str, ...]) -> None:
 @click.option("--reason", type=WORDS, default="", help="Why; it stands in the ledger.")
 @pass_session
 def revoke(session: Session, name: str, reason: str) -> None:
-    """End an agent's authority, from its very next call on. This is final: the name does not come back."""
+    """End an agent's authority, from its very next call on. This is final: the name stays taken.
+
+    What it holds waits again for others, and no attempt is counted.
+    """
     changed = session.broker.post(f"{_of(name)}/revoke", {"reason": reason} if reason else {})
     if not session.shown.for_people:
         session.shown.data(changed)

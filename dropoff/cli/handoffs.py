@@ -39,7 +39,9 @@ def ls(session: Session, queue: str | None, state: str | None, limit: int) -> No
     """Handoffs by queue and state."""
     found = session.broker.get("/v1/handoffs", queue=queue, state=state, limit=limit)["handoffs"]
     where = " ".join(filter(None, [f"in '{queue}'" if queue else "", f"that are {state}" if state else ""]))
-    empty = f"No handoffs {where}.".replace(" .", ".") + f" dropoff drop {queue or 'QUEUE'} JSON"
+    others = "In any state: dropoff handoff ls" + (f" --queue {queue}" if queue else "")
+    first = f"dropoff drop {queue or 'QUEUE'} JSON"
+    empty = f"No handoffs {where}.".replace(" .", ".") + f" {others if state else first}"
     session.shown.many(found, COLUMNS, map(_cells, found), empty)
 
 

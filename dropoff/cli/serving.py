@@ -37,7 +37,7 @@ BESIDE: Final = (
     "{other} serves this data folder already. Both serve the same store now, which is harmless; if you did not mean "
     "that, end one of them. For more processes at one address: dropoff up --workers N"
 )
-ASK_IT: Final = "Nothing has to be started; ask it: dropoff queue ls --url {url}"
+ASK_IT: Final = "Nothing has to be started. To start anew, end it first; else ask it: dropoff queue ls --url {url}"
 
 
 class PortTaken(click.ClickException):
@@ -165,7 +165,7 @@ def _taken(error: Exception, told: "Settings") -> str:
         return f"Nothing can listen on {host}:{port}: {cause.strerror}. Name another --host or --port."
     other = serving_here.serving(told.data)
     if other and urlsplit(other.url).port == port:
-        return f"{_who(other)} serves {told.data} already. {ASK_IT.format(url=other.url)} To start anew, end it first."
+        return f"{_who(other)} serves {told.data} already. {ASK_IT.format(url=other.url)}"
     return f"Port {port} of {host} is taken, perhaps by a broker that runs already. Any free one: dropoff up --port 0"
 
 

@@ -42,6 +42,8 @@ def parse(text: str) -> Grant | Problem:
     if not colon or act not in ("drop", "pick", "inspect", "operate"):
         meant = difflib.get_close_matches(act, ("drop", "pick", "inspect", "operate", "admin"), n=1)
         hint = f"; did you mean '{meant[0]}'?" if meant else ""
+        if not colon and meant and act == meant[0]:
+            hint = f" without a queue; did you mean '{act}:QUEUE'?"
         return Problem(path="grant", problem=f"'{text[:80]}' is no grant{hint}", expected=expected, got=text[:80])
     stem = pattern.removesuffix("*")
     if pattern != "*" and not NAME.match(stem.rstrip("._-") or "?"):

@@ -133,7 +133,7 @@ def _grants(texts: Iterable[str]) -> tuple[Grant, ...]:
     parsed = [parse(text) for text in texts]
     problems = tuple(problem for problem in parsed if isinstance(problem, Problem))
     if problems:
-        raise ArgumentsInvalid(verb="dropoff agent", problems=problems)
+        raise ArgumentsInvalid(verb="dropoff agent grant", problems=problems)
     return tuple(dict.fromkeys(grant for grant in parsed if isinstance(grant, Grant)))
 
 

@@ -295,7 +295,9 @@ def on_a_terminal(*args: str) -> str:
 def test_empty_answers_say_what_to_do_next(broker: Up, queue: str):
     """To people; a script reads an empty list."""
     heard = broker.ask("handoff", "ls", "--queue", queue, "--state", "dead", "-o", "table")
-    assert heard == Heard(0, "", f"No handoffs in '{queue}' that are dead. dropoff drop {queue} JSON\n")
+    assert heard == Heard(
+        0, "", f"No handoffs in '{queue}' that are dead. In any state: dropoff handoff ls --queue {queue}\n"
+    )
     assert broker.ask("handoff", "ls", "--queue", queue, "-o", "jsonl", "-q") == Heard(0, "", "")
 
 

@@ -46,9 +46,10 @@ def _lease_unknown(error: errors.LeaseUnknown, kept: str) -> str:
 
 
 def _queue_unknown(error: errors.QueueUnknown, kept: str) -> str:
+    only = f", only: {named(error.allowed)}" if error.allowed else ", and none else"
     meant = f" Did you mean '{error.meant}'?" if error.meant else ""
     return (
-        f"There is no queue '{error.queue[:80]}' that you may {error.doing}, only: {named(error.allowed)}.{meant} "
+        f"There is no queue '{error.queue[:80]}' that you may {error.doing}{only}.{meant} "
         f"{kept}What there is: dropoff queue ls"
     )
 
