@@ -51,8 +51,7 @@ class Records(Leases):
             return await self._open(by, written)
 
     async def _open(self, by: Caller, principal: Principal) -> Principal:
-        with half_done():
-            told = await self.gate(by, principal.agent, principal.rev, principal.standing, principal.reason)
+        told = await self.gate(by, principal.agent, principal.rev, principal.standing, principal.reason)
         if told == "behind":
             return await self.put_principal(THE_CLOCK, principal)
         if self._changing.get(principal.agent) == principal.rev:
