@@ -43,8 +43,11 @@ async def unless_heard(doing: Awaitable[T], heard: Callable[[], Awaitable[T | No
     except DropoffError:
         try:
             first = await heard()
-        except (BrokerUnavailable, ChangingNow) as error:
+        except BrokerUnavailable as error:
             raise BrokerUnavailable(stored="unknown") from error
+        except ChangingNow as error:
+            halfway = "Too much changed at this moment to see whether this call was heard before."
+            raise BrokerUnavailable(stored="unknown", halfway=halfway) from error
         if first is None:
             raise
         return first

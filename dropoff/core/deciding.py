@@ -17,14 +17,14 @@ from typing import Final, TypeVar
 from dropoff.core.caller import EVERYONE, Caller, Principal, Standing, caller_of, caller_upkeep
 from dropoff.core.store import Stale, Store
 from dropoff.errors import (
-    AgentRevoked,
     BrokerUnavailable,
     ChangingNow,
+    DropoffError,
     Frozen,
     NotAllowed,
     QueueNeeded,
+    QueueNotEmpty,
     QueueUnknown,
-    StorageFull,
     Unauthenticated,
 )
 
@@ -33,27 +33,20 @@ T = TypeVar("T")
 ROUNDS: Final = 5  # two are enough unless somebody changes the same record at the same time, again and again
 
 REFUSED_BY_POLICY: Final = (NotAllowed, QueueUnknown, QueueNeeded)
-# What a later step of an act, or a later try of it, may be refused with, each saying that nothing was done.
-DENYING: Final = (
-    AgentRevoked,
-    ChangingNow,
-    Frozen,
-    NotAllowed,
-    QueueUnknown,
-    StorageFull,
-    Unauthenticated,
-)
+# What a later step of an act may be refused with as it is, for it does not say that nothing was done. A refusal that is
+# added tomorrow is doubted.
+TRUE_AFTER_A_STEP: Final = (QueueNotEmpty,)
 
 
 async def decided(store: Store, caller: Caller, decide: Callable[[Caller], Awaitable[T]]) -> T:
     """Decide and do. Raises what `decide` raises, and `ChangingNow` where records change faster than we read."""
-    with ExitStack() as said:
+    with ExitStack() as from_now_on:
         for _ in range(ROUNDS):
             try:
                 return await decide(caller)
             except Stale as stale:
-                if stale.half_done:  # from here on no refusal may deny it
-                    said.enter_context(half_done())
+                if stale.half_done:
+                    from_now_on.enter_context(half_done())
                 caller = await renewed(store, caller)
             except REFUSED_BY_POLICY:
                 known = await store.queues()  # what was decided by: nobody else had his turn since
@@ -76,7 +69,9 @@ def half_done() -> Generator[None]:
         if error.stored == "unknown":  # and it says by itself what stopped it
             raise
         raise BrokerUnavailable(stored="unknown") from error
-    except DENYING as error:
+    except TRUE_AFTER_A_STEP:
+        raise
+    except DropoffError as error:
         halfway = "This call was half done when something changed that stopped it."
         raise BrokerUnavailable(stored="unknown", halfway=halfway) from error
 
