@@ -249,7 +249,10 @@ async def test_who_dropped_it_off_cannot_approve_it(store: RedisStore, look: Loo
 
 
 async def test_an_approval_is_for_the_payload_that_was_seen(store: RedisStore, look: Look):
-    id, _ = await held(store)
+    """Also when it was judged already: a repeated word about another payload is no repetition."""
+    id, digest = await held(store)
+    await nothing_done(look, DigestDiffers, store.judge(OPS, id, "approve", digest="other", reason=""))
+    await store.judge(OPS, id, "approve", digest=digest, reason="")
     await nothing_done(look, DigestDiffers, store.judge(OPS, id, "approve", digest="other", reason=""))
 
 
