@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from dropoff.broker.asking import Asking, repeatable
+from dropoff.broker.repeats import unless_heard
 from dropoff.core import policy
 from dropoff.core.answers import PickedUp
 from dropoff.core.caller import Caller
@@ -39,8 +40,22 @@ class Picking(Asking):
 
     async def pick_up_several(self, caller: Caller, request: PickUp, at_most: int, key: str = "") -> Found:
         """As `pick_up` does; as soon as there is one, with what else is there, up to `at_most`."""
+
+        async def heard() -> Found | None:
+            return await self._picked_before(caller, request.queue, at_most, key) if key else None
+
         with repeatable(key):
-            return await self._picked_up(caller, request, at_most, key or self._unique(16).hex())
+            picking = self._picked_up(caller, request, at_most, key or self._unique(16).hex())
+            return await unless_heard(picking, heard)
+
+    async def _picked_before(self, caller: Caller, name: str, at_most: int, key: str) -> Found | None:
+        """What an earlier call of this key brought and its caller still holds, though it may not ask for it now."""
+
+        async def look(request: str) -> PickedUp | None:
+            return await self._decided(caller, lambda caller: self.store.picked_before(caller, caller.agent, request))
+
+        found = await asyncio.gather(*(look(request) for request in _requests(name, key, at_most)))
+        return tuple(picked for picked in found if picked) or None
 
     async def take_back(self, taken: Iterable[PickedUp]) -> None:
         """Their picker left before it had the answer: the work goes to the next, and that counts as nothing.
@@ -95,27 +110,27 @@ class Picking(Asking):
 
         But what may have been leased, and nobody knows, is said: under the same key all of them come back.
         """
-        first = await self._decided(caller, lambda caller: self._first(caller, name, key))
+        request, *others = _requests(name, key, at_most)
+        first = await self._decided(caller, lambda caller: self._first(caller, name, request))
         if isinstance(first, NothingToPickUp):
             return first
 
-        async def another(number: int) -> PickedUp | NothingToPickUp:
+        async def another(request: str) -> PickedUp | NothingToPickUp:
             try:
-                return await self._decided(caller, lambda caller: self._first(caller, name, f"{key}\n{number}"))
+                return await self._decided(caller, lambda caller: self._first(caller, name, request))
             except DropoffError as error:
                 if isinstance(error, BrokerUnavailable) and error.stored == "unknown":
                     raise
                 return NothingToPickUp()
 
-        more = await asyncio.gather(*(another(number) for number in range(1, at_most)))
+        more = await asyncio.gather(*map(another, others))
         return (first, *(picked for picked in more if isinstance(picked, PickedUp)))
 
-    async def _first(self, caller: Caller, name: str, key: str) -> PickedUp | NothingToPickUp:
+    async def _first(self, caller: Caller, name: str, request: str) -> PickedUp | NothingToPickUp:
         """From the named queue, or from the first of the caller's that has work; where to begin is left to chance."""
         names = await self._pickable(caller, name)
         begin = self._unique(1)[0] % len(names)
         queues = await self.store.queues()
-        request = content_of(name, key)  # the same call, whichever of its queues it comes to first
         paused = 0
         for queue in (*names[begin:], *names[:begin]):
             try:
@@ -126,3 +141,8 @@ class Picking(Asking):
             if picked:
                 return picked
         return NothingToPickUp(paused=paused == len(names))
+
+
+def _requests(name: str, key: str, at_most: int) -> list[str]:
+    """One for each handoff that a call may bring: the same, whichever of its queues it comes to first."""
+    return [content_of(name, f"{key}\n{number}" if number else key) for number in range(at_most)]

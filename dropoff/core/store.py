@@ -86,6 +86,10 @@ class Store(Protocol):
         """
         ...
 
+    async def picked_before(self, caller: Caller, agent: AgentName, request: str) -> PickedUp | None:
+        """The lease that just this pick_up of the agent brought, as `pick_up` repeats it; None where none goes on."""
+        ...
+
     async def extend(
         self, caller: Caller, lease: Lease, *, progress: str, checkpoint: bytes, request: str, content: str
     ) -> Extended:

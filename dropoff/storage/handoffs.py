@@ -20,7 +20,7 @@ from dropoff.core.answers import (
     Withdrawn,
 )
 from dropoff.core.caller import Caller, caller_upkeep
-from dropoff.core.handoff import Handoff, HandoffId, NewHandoff, QueueName, content_of
+from dropoff.core.handoff import AgentName, Handoff, HandoffId, NewHandoff, QueueName, content_of
 from dropoff.core.lease import Lease
 from dropoff.core.ledger import Receipt
 from dropoff.core.lifecycle import State
@@ -79,16 +79,25 @@ class Handoffs(Steps):
         )
 
     async def pick_up(self, caller: Caller, queue: Queue, request: str) -> PickedUp | None:
-        # Fit for a key of ours, whatever the caller's is made of.
-        remembered = hashlib.sha256(request.encode()).hexdigest()[:32]
-        keys = self._queue_keys(queue.name) | {"pick": self.keys.of("pick", agent=caller.agent, request=remembered)}
+        keys = self._queue_keys(queue.name) | {"pick": self._pick_key(caller.agent, request)}
         args = self._queue_args(queue.name) | {"version": queue.version, "this_call": secrets.token_hex(8)}
         reply = await self._run("pick_up", caller, keys, **args)
         self._raise_refusal(reply)
         if reply.word == "paused":
             raise Paused
-        if reply.word == "empty":
-            return None
+        return None if reply.word == "empty" else self._picked_up(reply)
+
+    async def picked_before(self, caller: Caller, agent: AgentName, request: str) -> PickedUp | None:
+        keys = self._log_keys() | {"pick": self._pick_key(agent, request)}
+        reply = await self._run("picked_before", caller, keys, partition_keys=self.keys.base)
+        self._raise_refusal(reply)
+        return None if reply.word == "unheard" else self._picked_up(reply)
+
+    def _pick_key(self, agent: AgentName, request: str) -> str:
+        # Fit for a key of ours, whatever the caller's is made of.
+        return self.keys.of("pick", agent=agent, request=hashlib.sha256(request.encode()).hexdigest()[:32])
+
+    def _picked_up(self, reply: Reply) -> PickedUp:
         handoff = handoff_of(reply.facts)
         return PickedUp(
             receipt=self._receipt(handoff.id, reply),

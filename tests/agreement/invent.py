@@ -190,6 +190,7 @@ VERBS: Final[dict[str, tuple[float, Draw]]] = {
     "drop_off": (9, _drop_off),
     "pick_up": (10, _pick_up),
     "extend": (5, _extend),
+    "picked_before": (1, lambda random: _who(random) | {"key": random.choice(KEYS)}),
     "dropped_before": (
         1,
         lambda random: (

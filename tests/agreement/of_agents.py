@@ -44,6 +44,10 @@ class OfAgents(Subjects):
         if isinstance(picked, PickedUp):
             self.leases.append((picked.lease, who))
 
+    async def picked_before(self, who: str, outdated: bool, key: str) -> None:
+        caller = self._caller(who, outdated)
+        await self.ask(lambda store: store.picked_before(caller, caller.agent, key))
+
     async def extend(
         self, who: str, outdated: bool, lease: int, goes_on: bool, progress: str, checkpoint: bytes, key: str
     ) -> None:

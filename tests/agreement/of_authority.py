@@ -80,6 +80,7 @@ class OfAuthority(Subjects):
             lambda store: store.pick_up(caller, queue, world.key_or_new("")),
             lambda store: world.extend(store, held, caller),
             lambda store: store.dropped_before(caller, id, "", resubmit_of=id, may_operate=True),
+            lambda store: store.picked_before(caller, caller.agent, "k1"),
             lambda store: store.lease_ends(caller, held),
             lambda store: store.completed_before(caller, held, ""),
             lambda store: store.complete(caller, held, b"{}"),

@@ -114,6 +114,16 @@ async def pick_up(t: Twins, chance: Random) -> Asking:
     return lambda store: store.pick_up(BOB, queue, key)
 
 
+@story("picked_before")
+async def picked_before(t: Twins, chance: Random) -> Asking:
+    queue, key = await t.queue(), t.new("key")
+    await _dropped(t, queue, payload=chance.choice([b"{}", LARGE]))
+    if chance.random() < 0.7:
+        picked = await t.tell(lambda store: store.pick_up(BOB, queue, key))
+        await _maybe_lost(t, chance, picked.lease)
+    return lambda store: store.picked_before(BOB, BOB.agent, key)
+
+
 @story("extend")
 async def extend(t: Twins, chance: Random) -> Asking:
     lease = await _leased(t, chance)

@@ -205,7 +205,7 @@ def plain(found: Found, keys: Keys) -> Found:
             record["entry"] = places.get(f"{record['queue']} {record['entry']}", "out")
             record["pick"] = record.get("pick", "").removeprefix(keys.base)
         if name.startswith("picks:"):
-            found[name] = cast(str, content).removesuffix(" again")  # a memory that grows by being asked
+            found[name] = cast(str, content).split()[:2]  # who was told changes by being asked
         if isinstance(content, set):
             found[name] = sorted(cast(set[str], content))
     chain = {labels[id]: labels.get(fields.get("prev", "")) for id, fields in ledger}

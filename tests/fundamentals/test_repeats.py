@@ -7,9 +7,10 @@ from typing import Any, Final
 import msgspec
 import pytest
 
-from dropoff.core.answers import Completed, DroppedOff
+from dropoff.broker import NothingToPickUp
+from dropoff.core.answers import Completed, DroppedOff, PickedUp
 from dropoff.core.handoff import QueueName
-from dropoff.core.requests import Complete, DropOff, Next, Withdraw
+from dropoff.core.requests import Complete, DropOff, Next, PickUp, Withdraw
 from dropoff.errors import (
     AlreadySettled,
     BrokerUnavailable,
@@ -236,6 +237,54 @@ async def test_a_next_that_named_no_queue_is_the_same_when_another_is_the_only_o
 
     async with look.nothing_changes():
         assert await house.broker.complete(house.writer, unnamed) == msgspec.structs.replace(first, repeated=True)
+
+
+@pytest.mark.parametrize("queue", ["research", ""])
+@pytest.mark.parametrize("at_most", [1, 3])
+async def test_who_may_not_pick_up_any_more_is_told_the_leases_that_it_has(house: House, queue: str, at_most: int):
+    """Else it would never hear of them, and they would lapse to its debit."""
+    for _ in range(3):
+        await house.broker.drop_off(house.scout, BRIEF)
+    wanted = PickUp(queue=queue, wait_seconds=0)
+    first = await house.broker.pick_up_several(house.writer, wanted, at_most, key="k")
+    await house.operations.ungrant(house.operator, "writer", ["pick:research"])
+    assert not isinstance(first, NothingToPickUp)
+
+    again = await house.broker.pick_up_several(house.writer, wanted, at_most, key="k")
+
+    assert again == tuple(msgspec.structs.replace(one, repeated=True, waiting=3 - at_most) for one in first)
+
+
+async def test_who_may_not_pick_up_any_more_and_holds_nothing_is_refused(house: House, look: Look):
+    """By no key, by one that brought nothing, by one whose lease is over, and by another agent's."""
+    for _ in range(2):
+        await house.broker.drop_off(house.scout, BRIEF)
+    wanted = PickUp(queue="research", wait_seconds=0)
+    over = await house.broker.pick_up(house.writer, wanted, key="over")
+    assert isinstance(over, PickedUp)
+    await house.broker.complete(house.writer, Complete(lease_id=over.lease.id))
+    await house.broker.pick_up(house.rival, wanted, key="rival's")
+    await house.operations.ungrant(house.operator, "writer", ["pick:research"])
+
+    async with look.nothing_changes():
+        for key in ("", "never used", "over", "rival's"):
+            with pytest.raises((NotAllowed, QueueUnknown)):
+                await house.broker.pick_up(house.writer, wanted, key=key)
+
+
+async def test_who_may_not_look_for_its_lease_does_not_hear_that_nothing_was_stored(
+    house: House, monkeypatch: pytest.MonkeyPatch
+):
+    """The store is away just then: of the first call nobody knows."""
+    await house.operations.ungrant(house.operator, "writer", ["pick:research"])
+
+    async def away(*arguments: Any) -> None:
+        raise BrokerUnavailable(stored="nothing")
+
+    monkeypatch.setattr(house.store, "picked_before", away)
+    with pytest.raises(BrokerUnavailable) as refusal:
+        await house.broker.pick_up(house.writer, PickUp(queue="research", wait_seconds=0), key="k")
+    assert refusal.value.stored == "unknown"
 
 
 async def test_what_was_put_back_is_known_though_the_old_one_is_forgotten(house: House, look: Look):

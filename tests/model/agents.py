@@ -5,7 +5,7 @@ from typing import Any
 from dropoff.core import limits
 from dropoff.core.answers import Completed, DroppedOff, Extended, HandedBack, PickedUp, Withdrawn
 from dropoff.core.caller import Caller
-from dropoff.core.handoff import Handoff, HandoffId, NewHandoff, QueueName, content_of
+from dropoff.core.handoff import AgentName, Handoff, HandoffId, NewHandoff, QueueName, content_of
 from dropoff.core.lease import Lease
 from dropoff.core.ledger import Entry
 from dropoff.core.lifecycle import (
@@ -131,6 +131,14 @@ class Agents(Leases):
         )
         self._picks[caller.agent, request] = Lease(kept.handoff.id, kept.handoff.fence)
         return self._picked_up(kept, repeated=False)
+
+    async def picked_before(self, caller: Caller, agent: AgentName, request: str) -> PickedUp | None:
+        self._pass(caller, "reading")
+        before = self._picks.get((agent, request))
+        if before is None or not self._holds(Caller(agent=agent, rev=caller.rev), before):
+            return None
+        self._told_again.add(before)
+        return self._picked_up(self.kept[before.handoff_id], repeated=True)
 
     def _note_picker(self, caller: Caller, queue: QueueName) -> None:
         seen_ms = self._pickers.get((queue, caller.agent))

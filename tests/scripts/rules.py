@@ -19,7 +19,7 @@ LINES_MAX: Final = 70  # one screen
 
 # Which callers' steps a freeze of everything does not stop: what each gives to `stopped_at_gate`.
 AGENTS: Final = frozenset({"drop_off", "pick_up", "extend", "complete", "forward", "hand_back"})
-READERS: Final = frozenset({"check", "dropped_before", "lease"})
+READERS: Final = frozenset({"check", "dropped_before", "lease", "picked_before"})
 UPKEEP: Final = frozenset(
     {"lapse", "due", "expire", "recall", "revoked", "overdue", "beat", "changed", "mend", "prove"}
 )

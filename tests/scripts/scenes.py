@@ -140,6 +140,12 @@ async def pick_up_heard_again(w: World) -> Act:
     return lambda: w.store.pick_up(BOB, QUEUE, "arranged")
 
 
+@scene("picked_before", pick="that it was asked for again, as `pick_up` notes it")
+async def picked_up_before(w: World) -> Act:
+    await w.picked()
+    return lambda: w.store.picked_before(BOB, BOB.agent, "arranged")
+
+
 @scene("pick_up", pickers=SEEN)
 async def pick_up_of_nothing(w: World) -> Act:
     return lambda: w.store.pick_up(BOB, QUEUE, "new")

@@ -79,6 +79,7 @@ Asking = Callable[[RedisStore, Caller, PickedUp, HandoffId], Awaitable[object]]
 ASKED_FOR: dict[str, Asking] = {
     "forward": lambda store, by, picked, _: store.forward(by, picked.lease, b"{}", QUEUE, work(by)),
     "dropped_before": lambda store, by, *_: store.dropped_before(by, work().id, ""),
+    "picked_before": lambda store, by, *_: store.picked_before(by, by.agent, "k"),
     "lease_ends": lambda store, by, picked, _: store.lease_ends(by, picked.lease),
     "check": lambda store, by, picked, _: store.check(by, picked.handoff.id, may_inspect=True),
     "judge": lambda store, by, _, id: store.judge(by, id, "deny", digest=work(key=id).digest, reason=""),

@@ -111,6 +111,41 @@ async def test_a_pick_up_is_remembered_as_long_as_its_lease_goes_on(store: Redis
     assert await look.client.pttl(memory) > 5_000
 
 
+async def test_a_pick_up_is_looked_for_without_asking_for_work(store: RedisStore, look: Look):
+    """The lease as it stands, to its agent; and to one that brought none, nothing."""
+    await drop_off(store)
+    async with look.nothing_changes():
+        assert await store.picked_before(BOB, BOB.agent, "k") is None
+    first = await pick_up(store, BOB, key="k")
+
+    assert await store.picked_before(BOB, BOB.agent, "k") == msgspec.structs.replace(first, repeated=True)
+    assert await store.picked_before(CAROL, CAROL.agent, "k") is None
+
+
+async def test_what_was_looked_for_is_known_to_its_picker(store: RedisStore, look: Look):
+    """Nobody takes it back as something that was never heard of."""
+    await drop_off(store)
+    first = await pick_up(store, BOB, key="k")
+    await store.picked_before(BOB, BOB.agent, "k")
+
+    async with look.nothing_changes():
+        assert await store.recall(first.lease, "its client left", unheard=True) is None
+
+
+async def test_a_pick_up_whose_lease_is_over_is_not_found(store: RedisStore, look: Look, clock: Clock):
+    """Neither while its handoff waits, nor when it is leased again."""
+    await drop_off(store)
+    first = await pick_up(store, BOB, key="k")
+    await live(store, clock, LEASE_MS)
+    await store.lapse(first.handoff.id)
+    async with look.nothing_changes():
+        assert await store.picked_before(BOB, BOB.agent, "k") is None
+    await pick_up(store, BOB, key="other")
+
+    async with look.nothing_changes():
+        assert await store.picked_before(BOB, BOB.agent, "k") is None
+
+
 async def test_a_key_whose_lease_is_over_takes_new_work(store: RedisStore):
     """From the old lease its agent has nothing any more."""
     await drop_off(store)
