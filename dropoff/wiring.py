@@ -103,10 +103,11 @@ async def _furnished(
     store, place = opening.store, opening.place
     rounds = Rounds(store)
     refused_hosts = RefusedHosts()
+    broker = Broker(store, Gates(), secrets.token_bytes)
     rounds.start()
     try:
         house = House(
-            broker=Broker(store, Gates(), secrets.token_bytes),
+            broker=broker,
             inspector=Inspector(store),
             operations=Operations(store, secrets.token_bytes),
             doctor=Doctor(store, _looking(settings, store, place.name, refused_hosts, now_ms), now_ms),
@@ -121,6 +122,7 @@ async def _furnished(
         )
         yield house, rounds
     finally:
+        await broker.close()
         await rounds.close()
 
 

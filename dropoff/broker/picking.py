@@ -1,21 +1,30 @@
-"""Who picks up: what there is for it now or soon, and what becomes of that if nobody is there to hear it."""
+"""Who picks up: what there is for it now or soon, and what becomes of that if nobody is there to hear it.
+
+A lease that nobody hears of would lapse, and count against its handoff. Where nobody knows whether a call has brought
+one, it can be asked for again under its request key. For a call that brought none, the broker looks itself as soon as
+the store answers, under the key that it made up, and gives back what is there.
+"""
 
 import asyncio
-from collections.abc import Awaitable, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from contextlib import suppress
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
 from dropoff.broker.asking import Asking, repeatable
 from dropoff.broker.repeats import unless_heard
+from dropoff.contracts.gate import Gates
 from dropoff.core import policy
 from dropoff.core.answers import PickedUp
-from dropoff.core.caller import Caller
-from dropoff.core.handoff import QueueName, content_of
+from dropoff.core.caller import Caller, caller_upkeep
+from dropoff.core.handoff import AgentName, QueueName, content_of
 from dropoff.core.requests import PickUp
-from dropoff.core.store import Paused
+from dropoff.core.store import Paused, Store
 from dropoff.errors import BrokerUnavailable, DropoffError
+
+GIVING_BACK_TRIES: Final = 300  # a second apart: as long as most leases last
+GIVING_BACK_PAUSE_S: Final = 1.0
 
 
 class NothingToPickUp(msgspec.Struct, frozen=True, kw_only=True):
@@ -29,6 +38,17 @@ Found = tuple[PickedUp, ...] | NothingToPickUp
 
 class Picking(Asking):
     """The verb of who wants work."""
+
+    def __init__(self, store: Store, gates: Gates, unique: Callable[[int], bytes]) -> None:
+        super().__init__(store, gates, unique)
+        self._giving_back: set[asyncio.Task[None]] = set()
+
+    async def close(self) -> None:
+        """Stop giving back; what is still leased then lapses."""
+        giving = tuple(self._giving_back)
+        for one in giving:
+            one.cancel()
+        await asyncio.gather(*giving, return_exceptions=True)
 
     async def pick_up(self, caller: Caller, request: PickUp, key: str = "") -> PickedUp | NothingToPickUp:
         """Lease the oldest waiting handoff to the caller, if there is one now or within the time it waits.
@@ -45,8 +65,7 @@ class Picking(Asking):
             return await self._picked_before(caller, request.queue, at_most, key) if key else None
 
         with repeatable(key):
-            picking = self._picked_up(caller, request, at_most, key or self._unique(16).hex())
-            return await unless_heard(picking, heard)
+            return await unless_heard(self._picked_up(caller, request, at_most, key), heard)
 
     async def _picked_before(self, caller: Caller, name: str, at_most: int, key: str) -> Found | None:
         """What an earlier call of this key brought and its caller still holds, though it may not ask for it now."""
@@ -71,11 +90,12 @@ class Picking(Asking):
 
     async def _picked_up(self, caller: Caller, request: PickUp, at_most: int, key: str) -> Found:
         names = await self._decided(caller, lambda caller: self._pickable(caller, request.queue))
+        requests = _requests(request.queue, key or self._unique(16).hex(), at_most)
         loop = asyncio.get_running_loop()
         ends = loop.time() + request.wait_seconds
         async with self.store.waiting_for_work(names) as place:  # before the first look, or a drop could slip between
             while True:
-                found = await self._tried(self._first_few(caller, request.queue, at_most, key))
+                found = await self._tried(self._known_or_given_back(caller, request.queue, requests, keyed=bool(key)))
                 left = ends - loop.time()
                 if not isinstance(found, NothingToPickUp) or left <= 0 or not await place.news(left):
                     return found
@@ -97,6 +117,27 @@ class Picking(Asking):
             found = await trying
             await self.take_back(() if isinstance(found, NothingToPickUp) else found)
 
+    async def _known_or_given_back(self, caller: Caller, name: str, requests: list[str], *, keyed: bool) -> Found:
+        try:
+            return await self._first_few(caller, name, requests)
+        except BrokerUnavailable as error:
+            if error.stored == "unknown" and not keyed:
+                giving = asyncio.create_task(self._give_back(caller.agent, requests), name="dropoff picks, given back")
+                self._giving_back.add(giving)
+                giving.add_done_callback(self._giving_back.discard)
+            raise
+
+    async def _give_back(self, agent: AgentName, requests: list[str]) -> None:
+        """What these requests have brought, as soon as the store answers: nobody can ask for it any more."""
+        for _ in range(GIVING_BACK_TRIES):
+            try:
+                for request in requests:
+                    if picked := await self.store.picked_before(caller_upkeep(), agent, request):
+                        await self.store.recall(picked.lease, "its picker never had the answer")
+                return
+            except DropoffError:
+                await asyncio.sleep(GIVING_BACK_PAUSE_S)
+
     # ---- one look ---------------------------------------------------------------------------------------------------
 
     async def _pickable(self, caller: Caller, name: str) -> tuple[QueueName, ...]:
@@ -105,12 +146,13 @@ class Picking(Asking):
         names = policy.allowed(caller, "pick", await self.store.queues())
         return names or (policy.only_one(caller, "pick", "pick_up", ()),)
 
-    async def _first_few(self, caller: Caller, name: str, at_most: int, key: str) -> Found:
+    async def _first_few(self, caller: Caller, name: str, requests: list[str]) -> Found:
         """The first decides whether there is anything; a refusal of a later one takes nothing of what is had.
 
-        But what may have been leased, and nobody knows, is said: under the same key all of them come back.
+        But what may have been leased, and nobody knows, is said, once all have their end: under the same key all of
+        them come back.
         """
-        request, *others = _requests(name, key, at_most)
+        request, *others = requests
         first = await self._decided(caller, lambda caller: self._first(caller, name, request))
         if isinstance(first, NothingToPickUp):
             return first
@@ -123,7 +165,10 @@ class Picking(Asking):
                     raise
                 return NothingToPickUp()
 
-        more = await asyncio.gather(*map(another, others))
+        more = await asyncio.gather(*map(another, others), return_exceptions=True)
+        for lost in more:
+            if isinstance(lost, BaseException):
+                raise lost
         return (first, *(picked for picked in more if isinstance(picked, PickedUp)))
 
     async def _first(self, caller: Caller, name: str, request: str) -> PickedUp | NothingToPickUp:

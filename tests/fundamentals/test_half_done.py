@@ -1,5 +1,6 @@
 """What was cut in the middle, and is said again: it must be true the second time."""
 
+import asyncio
 import secrets
 from collections.abc import AsyncIterator
 from typing import Any
@@ -34,7 +35,7 @@ from tests.fundamentals.conftest import House
 from tests.look import Look
 from tests.proxy import Moment, Proxy, Rule
 from tests.servers import Server, source_of
-from tests.world import live
+from tests.world import live, until, within
 
 BRIEF = DropOff(queue="research", payload={"topic": "heat pumps", "audience": "exec"})
 NOW = PickUp(queue="research", wait_seconds=0)
@@ -49,6 +50,9 @@ class Line:
         self.broker = Broker(store, Gates(), secrets.token_bytes)
         self.operations = Operations(store, secrets.token_bytes)
         self._proxy = proxy
+
+    async def is_away(self) -> None:
+        await out_of_reach(self.store, self._proxy)
 
     def lose(self, moment: Moment, step: str, *, skip: int = 0) -> Rule:
         """The connection breaks at this step, and once more when it is asked again: nobody can say whether it ran."""
@@ -70,7 +74,9 @@ class Line:
 async def line(house: House, proxy: Proxy) -> AsyncIterator[Line]:
     store = RedisStore(await proxy.start(), house.store.keys, house.clock)
     await store.start()
-    yield Line(proxy, store)
+    line = Line(proxy, store)
+    yield line
+    await line.broker.close()
     await store.close()
 
 
@@ -253,11 +259,129 @@ async def test_a_batch_of_which_one_is_lost_is_not_said_to_be_all_there_is(house
     assert refusal.value.stored == "unknown"
     held = {lease.id for lease in await house.store.leases_of(house.writer.agent)}
     assert len(held) == 3
+    assert not giving_back(), "its caller asks again, and has it"
 
     again = await line.broker.pick_up_several(house.writer, NOW, 3, key="k")
 
     assert not isinstance(again, NothingToPickUp)
     assert {picked.lease.id for picked in again} == held
+
+
+def giving_back() -> list[str]:
+    return [task.get_name() for task in asyncio.all_tasks() if task.get_name() == "dropoff picks, given back"]
+
+
+async def test_what_a_batch_still_brings_after_one_was_lost_goes_back_too(
+    house: House, monkeypatch: pytest.MonkeyPatch
+):
+    """The fate of the second is unknown while the third is on its way: all are waited for, then looked for."""
+    for _ in range(3):
+        await house.broker.drop_off(house.scout, BRIEF)
+    real, calls, may_go_on = house.store.pick_up, iter(range(3)), asyncio.Event()
+
+    async def ask(*arguments: Any) -> Any:
+        number = next(calls)
+        if number == 1:
+            may_go_on.set()
+            raise BrokerUnavailable(stored="unknown")
+        if number == 2:
+            await may_go_on.wait()
+            await live(house.store, house.clock, 3_000)  # a few round trips more
+        picked = await real(*arguments)
+        order.append("brought")
+        return picked
+
+    async def look(*arguments: Any) -> Any:
+        order.append("looked")
+        return await looking(*arguments)
+
+    looking, order = house.store.picked_before, list[str]()
+    monkeypatch.setattr(house.store, "pick_up", ask)
+    monkeypatch.setattr(house.store, "picked_before", look)
+    with pytest.raises(BrokerUnavailable):
+        await house.broker.pick_up_several(house.writer, NOW, 3)
+
+    async def none_is_held() -> bool:
+        return not giving_back() and await house.store.leases_of(house.writer.agent) == ()
+
+    await until("all to go back", none_is_held)
+    assert order == ["brought"] * 2 + ["looked"] * 3
+    assert (await house.store.figures([QUEUE]))[QUEUE].waiting == 3
+    given_out = [one for one in await house.store.handoffs(QUEUE, "waiting", 10) if one.deliveries]
+    assert len(given_out) == 2, "the first and the third"
+
+
+@pytest.mark.parametrize(("at_most", "skip"), [(1, 0), (3, 0), (3, 1)])
+async def test_what_was_picked_up_without_a_key_and_is_lost_goes_to_the_next(
+    house: House, line: Line, at_most: int, skip: int
+):
+    """Nobody can ask for it again; what a batch has in hand goes back as well, and none of it counts."""
+    sent = [await house.broker.drop_off(house.scout, BRIEF) for _ in range(3)]
+    cut = line.lose("after", "pick_up", skip=skip)
+    with pytest.raises(BrokerUnavailable) as refusal:
+        await line.broker.pick_up_several(house.writer, NOW, at_most)
+    assert (cut.left, refusal.value.stored) == (0, "unknown")
+
+    async def all_wait() -> bool:
+        return (await house.store.figures([QUEUE]))[QUEUE].waiting == 3
+
+    await until("all to wait again", all_wait)
+    for one in sent:
+        kept = await house.broker.check(house.scout, Check(handoff_id=one.receipt.handoff_id))
+        assert kept.failures == 0
+
+
+async def test_what_was_lost_while_the_store_went_away_goes_back_when_it_is_there_again(
+    house: House, line: Line, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
+):
+    """Until then the broker tries again, and it stops with the broker."""
+    monkeypatch.setattr("dropoff.broker.picking.GIVING_BACK_PAUSE_S", 0.05)
+    await house.broker.drop_off(house.scout, BRIEF)
+    real, tries = line.store.picked_before, []
+
+    async def counted(*arguments: Any) -> Any:
+        tries.append(arguments)
+        if len(tries) == 1:
+            await line.is_away()
+        return await real(*arguments)
+
+    async def tried_twice() -> bool:
+        return len(tries) > 1
+
+    async def given_back() -> bool:
+        return await house.store.leases_of(house.writer.agent) == ()
+
+    monkeypatch.setattr(line.store, "picked_before", counted)
+    line.lose("after", "pick_up")
+    with pytest.raises(BrokerUnavailable):
+        await line.broker.pick_up(house.writer, NOW)
+    await until("it to try again", tried_twice)
+    assert not await given_back()
+
+    proxy.away = False
+    await until("the work to go back", given_back)
+
+
+async def test_a_broker_that_stops_gives_nothing_back_any_more(
+    house: House, line: Line, monkeypatch: pytest.MonkeyPatch
+):
+    """It does not wait for a store that is away."""
+    await house.broker.drop_off(house.scout, BRIEF)
+    asked, never = asyncio.Event(), asyncio.Event()
+
+    async def stuck(*arguments: Any) -> None:
+        asked.set()
+        await never.wait()
+
+    monkeypatch.setattr(line.store, "picked_before", stuck)
+    line.lose("after", "pick_up")
+    with pytest.raises(BrokerUnavailable):
+        await line.broker.pick_up(house.writer, NOW)
+    await within("it to look", asked.wait())
+
+    await within("the broker to stop", line.broker.close())
+
+    assert not giving_back()
 
 
 async def test_a_batch_whose_later_one_is_refused_is_what_was_had(house: House, line: Line):
