@@ -23,13 +23,13 @@ class Operators(Leases):
         """Bound to the payload that was seen, and never by its own sender."""
         kept, call = self._operated(caller, handoff_id), (caller.agent, verb)
         now, repeated = kept.handoff, kept.judged is not None and kept.judged.call == call
+        if now.sender == caller.agent:
+            raise ApprovalNeedsAnother(handoff_id=handoff_id)
         if now.digest != digest:
             raise DigestDiffers(handoff_id=handoff_id, digest=now.digest)
         if not repeated:
             if now.state != HELD:
                 raise HandoffMoved(handoff_id=handoff_id, state=now.state, was=HELD)
-            if now.sender == caller.agent:
-                raise ApprovalNeedsAnother(handoff_id=handoff_id)
             onward = SCHEDULED if now.due_ms > self._now else WAITING
             if verb == "approve":
                 entry = self._move(kept, verb, onward, caller, reason)

@@ -12,6 +12,8 @@ if stop then return stop end
 local h = load(handoff)
 -- guard: no such handoff to judge
 if h.state == 'absent' then return refused('handoff_unknown') end
+-- guard: a different principal
+if h.sender == caller then return refused('approval_needs_another') end
 -- guard: bound to the payload that was seen
 if h.digest ~= seen_digest then return refused('digest_differs', { 'digest', h.digest }) end
 local before = redis.call('HMGET', handoff, 'judged', 'judged_entry')
@@ -19,8 +21,6 @@ local before = redis.call('HMGET', handoff, 'judged', 'judged_entry')
 if before[1] == caller .. ' ' .. verb then return answer('repeated', {}, read_entry(before[2], h)) end
 -- guard: only what is held is judged
 if h.state ~= 'held' then return refused('handoff_moved', { 'state', h.state, 'was', 'held' }) end
--- guard: a different principal
-if h.sender == caller then return refused('approval_needs_another') end
 
 local change = { judged = caller .. ' ' .. verb, judged_entry = ENTRY }
 local to = tonumber(h.due) > NOW and 'scheduled' or 'waiting'
