@@ -24,7 +24,7 @@ from dropoff.core import places
 from dropoff.errors import DropoffError, StoreRefused
 from dropoff.storage.connection import check_url, without_secret
 
-CameFrom = Literal["flag", "environment", "default"]
+CameFrom = Literal["flag", "environment", "data folder", "default"]
 
 LOOPBACK: Final = ("127.0.0.1", "localhost", "::1")
 EVERYWHERE: Final = ("0.0.0.0", "::")  # noqa: S104  # compared, not bound
@@ -198,7 +198,8 @@ SETTINGS: Final[tuple[Setting, ...]] = (
 
 URL: Final = Setting(
     "url", "DROPOFF_URL", f"http://127.0.0.1:{places.PORT}", web_address, "http://HOST:PORT or https://HOST:PORT",
-    "Where commands and clients find the broker. By default where `dropoff up` listens.",
+    "Where commands and clients find the broker. By default where `dropoff up` listens; commands ask the broker that "
+    "serves their data folder, if one does, on whatever port.",
     flag="--url", secret=True,
 )  # fmt: skip
 CREDENTIAL_FILE: Final = Setting(

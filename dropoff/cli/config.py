@@ -1,7 +1,7 @@
 """`dropoff config`: what a broker started here, and a command run here, would be told, and by whom.
 
-It looks at this line and this environment alone. A broker that runs already was told by its own; what has to do with
-both is said by `dropoff doctor`.
+It looks at this line and this environment, and for a broker of the data folder, which commands would ask. A broker that
+runs already was told by its own; what has to do with both is said by `dropoff doctor`.
 """
 
 import os
@@ -15,7 +15,12 @@ from dropoff.cli.shown import Column
 if TYPE_CHECKING:
     from dropoff.settings import Found, Setting
 
-COLUMNS: Final = (Column("SETTING"), Column("VALUE"), Column("FROM", whole=True))
+COLUMNS: Final = (
+    Column("SETTING", whole=True),
+    Column("VARIABLE", whole=True),
+    Column("VALUE"),
+    Column("FROM", whole=True),
+)
 
 
 @click.group(cls=Group)
@@ -27,14 +32,25 @@ def config() -> None:
 @pass_session
 def show(session: Session) -> None:
     """Each value, and where it came from. Passwords are left out."""
-    from dropoff.settings import FOR_CLIENTS, SETTINGS, Found, find, settings
+    from dropoff.settings import FOR_CLIENTS, SETTINGS, URL, Found, find, settings
 
-    said = {"data": session.data, "url": session.url, "credential_file": session.credential_file}
+    said = {"data": session.data, "credential_file": session.credential_file}
     broker = settings(said, os.environ)
     found = [(row, Found(getattr(broker, row.name), broker.came_from[row.name])) for row in SETTINGS]
-    found += [(row, find(row, said.get(row.name), os.environ)) for row in FOR_CLIENTS]
+    found += [
+        (row, url_asked(session) if row is URL else find(row, said.get(row.name), os.environ)) for row in FOR_CLIENTS
+    ]
     items = [_item(*one) for one in found]
     session.shown.many(items, COLUMNS, (_cells(*one) for one in found), empty="")
+
+
+def url_asked(session: Session) -> "Found":
+    """The broker that is asked here, and what said it. Raises `SettingInvalid` where that is no URL."""
+    from dropoff.settings import URL, Found, find
+
+    found = find(URL, session.url, os.environ)
+    here = session.asked_url if found.came_from == "default" else ""
+    return Found(here, "data folder") if here else found
 
 
 def _item(row: "Setting", found: "Found") -> dict[str, Any]:
@@ -47,6 +63,6 @@ def _item(row: "Setting", found: "Found") -> dict[str, Any]:
     }
 
 
-def _cells(row: "Setting", found: "Found") -> tuple[str, str, str]:
-    by = {"flag": row.flag, "environment": row.variable}
-    return row.name, row.shown(found.value), by.get(found.came_from, found.came_from)
+def _cells(row: "Setting", found: "Found") -> tuple[str, str, str, str]:
+    came_from = row.flag if found.came_from == "flag" else found.came_from
+    return row.name, row.variable, row.shown(found.value), came_from

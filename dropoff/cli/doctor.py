@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 import click
 
 import dropoff
+from dropoff.cli import config
 from dropoff.cli.remote import Answer
 from dropoff.cli.session import Command, Session, pass_session
 from dropoff.core import places
@@ -72,7 +73,7 @@ def _examined(session: Session, mend: bool) -> "list[Finding]":
     from dropoff import settings
 
     try:
-        url = settings.find(settings.URL, session.url, os.environ).value.rstrip("/")
+        url = config.url_asked(session).value.rstrip("/")
     except settings.SettingInvalid as error:
         return [_refused("settings", error)]
     before_ms = _now_ms()
@@ -172,7 +173,7 @@ def _unanswered(session: Session, error: DropoffError, url: str) -> "list[Findin
         case "credential_unusable":
             return [_finding("credential", "broken", says, SOMEBODY_ELSES)]
         case "unauthenticated":
-            says = f"The broker does not accept the credential in {_credential_file(session)}."
+            says = f"The broker at {url} does not accept the credential in {_credential_file(session)}."
             return [_finding("credential", "broken", says, SOMEBODY_ELSES)]
         case "not_allowed":
             says = "Credential: accepted, but what the broker runs on is shown to admins only."

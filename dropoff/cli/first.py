@@ -1,6 +1,5 @@
 """`dropoff` alone: where things stand, and the next thing to do."""
 
-import os
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -30,7 +29,7 @@ LOOK_S: Final = 1.0
 
 
 def show(session: Session) -> None:
-    url = (session.url or os.environ.get("DROPOFF_URL") or f"http://127.0.0.1:{places.PORT}").rstrip("/")
+    url = (session.asked_url or f"http://127.0.0.1:{places.PORT}").rstrip("/")
     session.shown.text((RUNS if _lives(url) else DOWN).format(url=url))
 
 

@@ -9,6 +9,9 @@ from collections.abc import Callable, Coroutine, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from dropoff.cli.retold import retold
+from dropoff.errors import DropoffError
+
 if TYPE_CHECKING:
     from dropoff.client.connection import Connection
 
@@ -53,7 +56,14 @@ class Remote:
     def _ask(self, what: str, asking: "Callable[[Connection], Coroutine[Any, Any, Answer]]") -> Answer:
         broker = self._open()
         self._tell(f"{what} at {broker.url}")
-        return self._runner.run(asking(broker))
+        try:
+            return self._runner.run(asking(broker))
+        except DropoffError as error:
+            from dropoff.client import RemoteError
+
+            if isinstance(error, RemoteError):
+                raise retold(error, broker.url) from error
+            raise
 
     def _open(self) -> "Connection":
         if self._connection is None:

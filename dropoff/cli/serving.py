@@ -138,7 +138,7 @@ async def _tell(session: Session, broker: "Started") -> int:
     """The demo's story on this broker, as words: on stdout scripts look for the address."""
     from dropoff.demo import tell
 
-    url = broker.url.replace("//0.0.0.0:", "//127.0.0.1:").replace("//[::]:", "//[::1]:")  # all means this one, too
+    url = serving_here.from_here(broker.url)
     return await tell(url, _bearer_in(broker.credential_file), _page(session, stderr=True))
 
 

@@ -17,6 +17,7 @@ from dropoff.cli import later
 from dropoff.cli.remote import Remote
 from dropoff.cli.shown import Format, Shown
 from dropoff.core import places
+from dropoff.process import serving_here
 
 
 class Session:
@@ -39,7 +40,12 @@ class Session:
     @cached_property
     def broker(self) -> Remote:
         """The broker of this line; reached when it is first asked something."""
-        return Remote(self.url, self.credential_file, self.data_folder, self.shown.tell)
+        return Remote(self.asked_url, self.credential_file, self.data_folder, self.shown.tell)
+
+    @cached_property
+    def asked_url(self) -> str:
+        """The broker that is named, on the line or by DROPOFF_URL; else the data folder's; "" for the usual one."""
+        return self.url or os.environ.get("DROPOFF_URL", "") or serving_here.to_ask(self.data_folder)
 
     @property
     def data_folder(self) -> Path:
@@ -78,7 +84,11 @@ def _global_options() -> list[click.Parameter]:
             metavar="DIR",
             **common,
         ),
-        click.Option(["--url"], help=f"The broker (or DROPOFF_URL; http://127.0.0.1:{places.PORT}).", **common),
+        click.Option(
+            ["--url"],
+            help=f"The broker (or DROPOFF_URL; else that of the data folder, or http://127.0.0.1:{places.PORT}).",
+            **common,
+        ),
         click.Option(
             ["--credential-file"],
             type=click.Path(dir_okay=False),

@@ -1,7 +1,7 @@
 """What agents do, by hand: drop, pick, complete, back. For trying things out, and for agents that are shell scripts."""
 
 import time
-from typing import Any
+from typing import Any, Final
 
 import click
 
@@ -12,7 +12,9 @@ from dropoff.cli.shown import as_json
 from dropoff.cli.times import DELAY, DURATION
 from dropoff.core import limits
 
-NOTHING_TO_PICK_UP = 7
+NOTHING_TO_PICK_UP: Final = 7
+SOON_S: Final = 0.5  # so little of the wait is none: brokers are told whole seconds
+AGAIN_S: Final = 0.2  # a broker that answers too early must not be asked all the time
 
 
 @click.command(cls=Command)
@@ -95,14 +97,17 @@ def back(session: Session, lease: str, outcome: str, reason: str, delay: int | N
 
 
 def _waited_for(session: Session, queue: str, wait: int) -> Answer:
-    """The work, or the last word that there is none; waits longer than one call may by asking again."""
+    """The work, or the last word that there is none; waits longer than one call may by asking again.
+
+    A broker that is stopped lets go whoever waits, before the time is up. Who is asked again then has gone, or is back.
+    """
     end = time.monotonic() + wait
     while True:
-        left = max(0, round(end - time.monotonic()))
-        asked = min(left, limits.WAIT_S_MAX)
+        asked = min(max(0, round(end - time.monotonic())), limits.WAIT_S_MAX)
         answer = session.broker.call("pick_up", {"queue": queue, "wait_seconds": asked})
-        if answer["status"] == "picked_up" or left <= asked:
+        if answer["status"] == "picked_up" or end - time.monotonic() < SOON_S:
             return answer
+        time.sleep(AGAIN_S)
 
 
 def _say_dropped(session: Session, answer: Answer) -> None:

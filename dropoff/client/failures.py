@@ -44,10 +44,10 @@ class RemoteError(DropoffError):
         self.http_status = said.status
         self.exit_code = exit_codes().get(said.code, UNEXPECTED)  # unknown: a broker newer than this client
         self.problems = said.problems
-        self._sentence = said.detail
+        self.said: Final = said
 
     def sentence(self) -> str:
-        return self._sentence
+        return self.said.detail
 
 
 @cache

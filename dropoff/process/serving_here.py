@@ -9,6 +9,7 @@ keeps no broker from serving. No link is followed, for what it leads to would be
 """
 
 import os
+import re
 import sys
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
@@ -19,6 +20,7 @@ from dropoff.core import places
 from dropoff.storage.lock import Lock
 
 WORDS_BYTES_MAX: Final = 1_000
+LOOPBACK_URL: Final = re.compile(r"http://(127\.0\.0\.1|localhost|\[::1\]):[0-9]{1,5}")
 
 
 class Serving(NamedTuple):
@@ -38,6 +40,21 @@ def serving(data: Path) -> Serving | None:
         return Serving(int(pid), url) if pid.isdecimal() and url else None  # it has the lock and is just about to write
     finally:
         lock.forget()
+
+
+def to_ask(data: Path) -> str:
+    """Where the broker that serves this folder is asked from this machine; "" if none does, or not on loopback.
+
+    Whoever asks there may send a credential, so only this machine will do, whatever the file says.
+    """
+    other = serving(data)
+    url = from_here(other.url) if other else ""
+    return url if LOOPBACK_URL.fullmatch(url) else ""
+
+
+def from_here(url: str) -> str:
+    """For this machine: where all addresses are listened on, the loopback one is among them."""
+    return url.replace("//0.0.0.0:", "//127.0.0.1:").replace("//[::]:", "//[::1]:")
 
 
 @contextmanager

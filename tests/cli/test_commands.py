@@ -5,9 +5,12 @@ import signal
 import stat
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from dropoff.cli.retold import in_commands
+from dropoff.process import serving_here
 from tests.cli.brokers import DROPOFF, WAIT_S, Heard, Terminal, Up, ask, clean_environment, line_of, run, until
 
 BRIEF = {"topic": "heat pumps", "audience": "exec"}
@@ -31,6 +34,11 @@ def agent(broker: Up, name: str, *grants: str) -> Path:
     heard = broker.ask("agent", "add", name, *flags)
     assert heard.code == 0
     return Path(heard.json["credential_file"])
+
+
+def wrong(heard: Heard) -> list[dict[str, Any]]:
+    """What the doctor has found."""
+    return [one for one in heard.json if one["verdict"] in ("broken", "warning")]
 
 
 # ---- schemas and queues -----------------------------------------------------------------------------------------
@@ -144,6 +152,90 @@ def test_pick_waits_for_what_is_dropped_meanwhile(broker: Up, queue: str):
     out, _ = waiting.communicate(timeout=WAIT_S)
     assert waiting.returncode == 0
     assert json.loads(out)["handoff_id"] == id
+
+
+# ---- which broker is asked --------------------------------------------------------------------------------------
+
+
+def test_without_a_url_the_broker_of_the_data_folder_is_asked(broker: Up, tmp_path: Path):
+    """On whatever port it listens; what is said on the line or by DROPOFF_URL wins."""
+    data = ("--data", str(broker.data))
+    assert ask("queue", "ls", *data).code == 0
+    assert f"A broker answers at {broker.url}." in ask(*data).out
+    assert wrong(ask("doctor", *data)) == []
+    url = next(one for one in ask("config", "show", *data).json if one["setting"] == "url")
+    assert (url["value"], url["from"]) == (broker.url, "data folder")
+
+    named = run("queue", "ls", *data, env={"DROPOFF_URL": "http://127.0.0.1:9"})
+    assert (named.code, "No broker answers at http://127.0.0.1:9 " in named.err) == (8, True)
+    assert "No broker answers at http://127.0.0.1:9 " in ask("queue", "ls", *data, "--url", "http://127.0.0.1:9").err
+
+
+@pytest.mark.parametrize(
+    ("said", "asked"),
+    [
+        ("http://127.0.0.1:9", "http://127.0.0.1:9"),
+        ("http://0.0.0.0:9", "http://127.0.0.1:9"),
+        ("http://[::]:9", "http://[::1]:9"),
+        ("http://192.0.2.1:9", ""),
+        ("http://localhost.example.org:9", ""),
+        ("http://127.0.0.1:9@example.org", ""),
+        ("http://127.0.0.1:9/../", ""),
+    ],
+)
+def test_a_data_folder_names_a_broker_only_on_loopback_and_only_while_it_serves(tmp_path: Path, said: str, asked: str):
+    """A credential is sent there: what a file says must not send it elsewhere, nor what somebody left behind."""
+    with serving_here.said(tmp_path, said):
+        assert serving_here.to_ask(tmp_path) == asked
+    assert (tmp_path / "broker.lock").read_text().endswith(said), "it is still written there"
+    assert serving_here.to_ask(tmp_path) == ""
+
+
+def test_a_broker_that_does_not_know_the_caller_is_named(broker: Up, tmp_path: Path):
+    """It may be another one than was meant."""
+    stranger = tmp_path / "stranger"
+    stranger.write_text("dropoff_bearer_" + "x" * 43)
+    stranger.chmod(0o600)
+    for args in (["queue", "ls"], ["pick", "research"]):
+        heard = broker.ask(*args, credential=stranger)
+        assert heard.code == 4
+        assert f"Asked was the broker at {broker.url};" in heard.err
+    [found] = wrong(broker.ask("doctor", credential=stranger))
+    assert f"The broker at {broker.url} does not accept the credential in {stranger}" in found["says"]
+
+
+# ---- refusals, in commands --------------------------------------------------------------------------------------
+
+
+def test_a_refusal_names_the_command_and_not_the_tool_that_comes_next(broker: Up, queue: str):
+    """As an operator at the command line, one has no tools to call."""
+    work = json.dumps(BRIEF)
+    misfit = broker.ask("drop", queue, "{}")
+    assert (misfit.code, misfit.err.splitlines()[-1].endswith("and say it again: dropoff drop …")) == (6, True)
+
+    broker.ask("drop", queue, work)
+    lease = broker.ask("pick", queue).json["lease_id"]
+    assert broker.ask("back", lease, "--outcome", "try_again", "--reason", "no luck").code == 0
+    late = broker.ask("complete", lease, "{}")
+    assert (late.code, "Stop working on it; new work comes by: dropoff pick …" in late.err) == (5, True)
+
+    broker.ask("queue", "drain", queue, "--reason", "moving\nhouse")
+    drained = broker.ask("drop", queue, work)
+    assert drained.code == 4
+    assert drained.err.endswith(f"Nothing was stored. It does again after: dropoff queue resume {queue}\n")
+
+    ann = agent(broker, "frozen-ann", "drop:*", "pick:*")
+    broker.ask("agent", "freeze", "frozen-ann")
+    assert "lets it go on: dropoff agent thaw frozen-ann\n" in broker.ask("drop", queue, work, credential=ann).err
+    broker.ask("freeze")
+    frozen = broker.ask("drop", queue, work)
+    broker.ask("thaw")
+    assert (frozen.code, "lets it go on: dropoff thaw\n" in frozen.err) == (4, True)
+
+
+def test_what_is_not_in_the_table_is_said_as_it_came():
+    for sentence in ("call drop_off again. But not at its end", "Do not retry in this run; report it."):
+        assert in_commands(sentence) == sentence
 
 
 def test_what_is_not_there_is_not_found(broker: Up):

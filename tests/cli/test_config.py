@@ -38,11 +38,12 @@ def test_a_person_reads_what_said_it_and_what_an_empty_value_means(tmp_path: Pat
     heard = run("-o", "table", "config", "show", "--data", str(tmp_path), env={"DROPOFF_WORKERS": "2"})
 
     lines = {line.split()[0]: line.split(maxsplit=1)[1] for line in heard.out.splitlines()}
-    assert lines["data"].split() == [str(tmp_path), "--data"]
-    assert lines["workers"].split() == ["2", "DROPOFF_WORKERS"]
-    assert lines["disk_free_min"].split() == ["256MB", "default"]
-    assert lines["store"].startswith("the embedded Valkey ")
-    assert lines["insecure"].split() == ["no", "default"]
+    assert lines["data"].split() == ["DROPOFF_DATA", str(tmp_path), "--data"]
+    assert lines["workers"].split() == ["DROPOFF_WORKERS", "2", "environment"]
+    assert lines["port"].split() == ["8787", "default"], "a flag alone says it"
+    assert lines["disk_free_min"].split() == ["DROPOFF_DISK_FREE_MIN", "256MB", "default"]
+    assert lines["store"].split(maxsplit=1)[1].startswith("the embedded Valkey ")
+    assert lines["insecure"].split() == ["DROPOFF_INSECURE", "no", "default"]
 
 
 def test_a_password_is_never_shown():

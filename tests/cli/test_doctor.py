@@ -94,7 +94,7 @@ def test_a_credential_that_others_can_read_is_found_and_the_fix_mends_it(ups: Up
 @pytest.mark.parametrize(
     ("content", "says"),
     [
-        ("dropoff_bearer_" + "x" * 43, "The broker does not accept the credential in"),
+        ("dropoff_bearer_" + "x" * 43, "does not accept the credential in"),
         ("-----BEGIN PRIVATE KEY-----", "holds a PEM key"),
         ("hunter2", "holds no credential"),
         (None, "cannot be read"),
