@@ -79,6 +79,13 @@ def clock(time_ms: int) -> str:
     return f"{seconds // 3600:02}:{seconds // 60 % 60:02}:{seconds % 60:02}Z"
 
 
+def length(seconds: int) -> str:
+    """A setting as somebody would write it, and exact: `5m`, `90s`, `7d`."""
+    units = {"d": 86_400, "h": 3_600, "m": 60, "s": 1}
+    unit = next(unit for unit in units if seconds % units[unit] == 0)
+    return f"{seconds // units[unit]}{unit}"
+
+
 def listed(problems: Sequence[Problem]) -> str:
     """A line each: at most eight, then a count."""
     lines = [f"- {problem.path}: {problem.problem}" for problem in problems[:PROBLEMS_SHOWN]]
@@ -604,10 +611,10 @@ class QueueExists(DropoffError):
     exit_code = 5
 
     queue: str
-    differs: tuple[str, ...] = ()  # each setting, with what it is where that is short
+    differs: tuple[str, ...] = ()  # each setting, as a flag with its value and the other
 
     def sentence(self) -> str:
-        differs = f" It has: {named(self.differs)}." if self.differs else ""
+        differs = f" It has {'; '.join(self.differs)}." if self.differs else ""
         return (
             f"Queue '{self.queue}' exists with other settings.{differs} Nothing was changed. "
             f"Change its settings with: dropoff queue edit {self.queue} …, or use another name."

@@ -1,10 +1,11 @@
 """`dropoff agent`: who may call, and what they may do.
 
 A new agent's bearer goes to exactly one place. That is a file in the data folder, for what was on a screen is in a
-scrollback, and what was in a pipe often in a log; shown is where it is, and on a terminal how the agent connects. Only
+scrollback, and what was in a pipe often in a log; shown is where it is, and on a terminal how to begin. Only
 who writes `-o json` gets the bearer itself, and no file: whoever asks for it has a place for it.
 """
 
+import shlex
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -70,9 +71,19 @@ def add(session: Session, name: str, grants: tuple[str, ...], bearer: bool) -> N
     session.shown.say(f"Agent '{name}' is made and may: {', '.join(made['grants']) or 'nothing yet'}.")
     session.shown.say(f"Its bearer is in {file}, for your eyes only.")
     if session.shown.for_people:
-        session.shown.text("\n" + SNIPPET.format(mcp=f"{session.broker.url}/mcp", file=file, agent=name).rstrip())
+        _say_how_to_begin(session, name, made["grants"], file)
     else:
         session.shown.data({"agent": name, "grants": made["grants"], "credential_file": str(file)})
+
+
+def _say_how_to_begin(session: Session, name: str, grants: list[str], file: Path) -> None:
+    """Who drops off and picks up does so by MCP, from a program; who looks on and operates, by commands."""
+    if any(grant.startswith(("drop:", "pick:")) for grant in grants):
+        session.shown.text("\n" + SNIPPET.format(mcp=f"{session.broker.url}/mcp", file=file, agent=name).rstrip())
+    elif grants:
+        session.shown.say(f"Next  dropoff queue ls --credential-file {shlex.quote(str(file))}")
+    else:
+        session.shown.say(f"Next  dropoff agent grant {name} GRANT      dropoff agent grant --help lists them")
 
 
 def _with_file(session: Session, body: Answer) -> tuple[Answer, Path]:
@@ -154,10 +165,12 @@ def revoke(session: Session, name: str, reason: str) -> None:
 
     What it holds waits again for others, and no attempt is counted.
     """
+    held = len(session.broker.get(_of(name))["holds"])
     changed = session.broker.post(f"{_of(name)}/revoke", {"reason": reason} if reason else {})
     if not session.shown.for_people:
         session.shown.data(changed)
     session.shown.say(f"Agent '{name}' is revoked. In force now, for its very next call.")
+    _say_taken_back(session, held)
 
 
 @agent.command()
@@ -185,6 +198,15 @@ def thaw(session: Session, name: str, reason: str) -> None:
         session.shown.data(changed)
     session.shown.say(f"Agent '{name}' may go on. In force now.")
     say_goes_on(session, len(session.broker.get(_of(name))["holds"]))
+
+
+def _say_taken_back(session: Session, leases: int) -> None:
+    """By upkeep, in its next round; so it is not said that it has happened."""
+    if leases:
+        they = "1 lease, which goes" if leases == 1 else f"{leases:,} leases, which go"
+        session.shown.say(f"It held {they} back within seconds; the work waits again, and no attempt is counted.")
+    else:
+        session.shown.say("It held no lease.")
 
 
 def _of(name: str) -> str:

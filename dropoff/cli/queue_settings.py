@@ -11,8 +11,9 @@ import click
 
 from dropoff.cli.given import WORDS
 from dropoff.cli.shown import in_one_line
-from dropoff.cli.times import Duration, DurationOrNever, length
+from dropoff.cli.times import Duration, DurationOrNever
 from dropoff.core import limits
+from dropoff.errors import length
 
 
 def _length_or_never(seconds: int) -> str:

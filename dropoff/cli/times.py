@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from dropoff.core import limits
+from dropoff.errors import length
 
 _DURATION = re.compile(r"(\d{1,9})\s*(s|m|h|d)?\Z")
 _SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
@@ -28,12 +29,6 @@ def age(seconds: float) -> str:
     if whole < 86_400:
         return f"{whole // 3_600}h {whole // 60 % 60:02}m"
     return f"{whole // 86_400}d {whole // 3_600 % 24:02}h"
-
-
-def length(seconds: int) -> str:
-    """A setting as somebody would write it, and exact: `5m`, `90s`, `7d`."""
-    unit = next(unit for unit in "dhms" if seconds % _SECONDS[unit] == 0)
-    return f"{seconds // _SECONDS[unit]}{unit}"
 
 
 def iso(time_ms: str) -> str:

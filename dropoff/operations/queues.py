@@ -14,7 +14,7 @@ from dropoff.core.caller import Caller
 from dropoff.core.deciding import decided, half_done, unfrozen
 from dropoff.core.handoff import HandoffId, QueueName
 from dropoff.core.queue import UNDER_WAY, Queue, QueueState
-from dropoff.errors import ArgumentsInvalid, Problem, QueueExists, QueueNotEmpty, SchemaUnknown
+from dropoff.errors import ArgumentsInvalid, Problem, QueueExists, QueueNotEmpty, SchemaUnknown, length
 from dropoff.operations.acting import Acting, require_name
 
 BEING_REMOVED: Final = "is being removed"
@@ -196,13 +196,24 @@ def _settings(queue: Queue) -> NewQueue:
 
 
 def _differences(there: Queue, wanted: Queue) -> tuple[str, ...]:
-    """The settings in which two queues are not the same, each with what it is and what it was to be."""
+    """The settings in which two queues are not the same, each as a flag, with what it is and what it was to be."""
     has, said = msgspec.structs.asdict(_settings(there)), msgspec.structs.asdict(_settings(wanted))
-    return tuple(
-        name if name == "purpose" else f"{name} {has[name]}, not {said[name]}"
-        for name in has
-        if has[name] != said[name]
-    )
+    return tuple(_as_flags(name, has[name], said[name]) for name in has if has[name] != said[name])
+
+
+def _as_flags(name: str, has: Any, said: Any) -> str:
+    if name == "approval":
+        return "--approval, not --no-approval" if has else "--no-approval, not --approval"
+    flag = name.removesuffix("_seconds").replace("_", "-")
+    return f"--{flag} {_as_typed(name, has)}, not {_as_typed(name, said)}"
+
+
+def _as_typed(name: str, value: Any) -> str:
+    if name == "purpose":
+        return f"'{value[:80]}'"
+    if name.endswith("_seconds"):
+        return length(value) if value else "never"
+    return str(value)
 
 
 def _require_limits(new: NewQueue, verb: str) -> None:

@@ -261,6 +261,22 @@ def test_an_agents_bearer_goes_into_a_file_for_its_owner_alone(broker: Up):
     assert broker.ask("agent", "show", "ann").json["grants"] == ["drop:research"]
 
 
+def test_who_is_made_is_shown_how_to_begin_by_what_it_may(broker: Up):
+    """Programs connect by MCP; who only looks on and operates has commands; who may nothing needs a grant first."""
+    for name, grants in {"looker": ("inspect:*", "operate:research"), "chief": ("admin",)}.items():
+        flags = [word for grant in grants for word in ("--grant", grant)]
+        made = broker.ask("agent", "add", name, *flags, "-o", "table")
+        file = broker.data / "agents" / f"{name}.bearer"
+        assert f"Next  dropoff queue ls --credential-file {file}\n" in made.err
+        assert "MCP" not in made.out + made.err
+        assert broker.ask("queue", "ls", "--credential-file", str(file)).code == 0
+    nobody = broker.ask("agent", "add", "newcomer", "-o", "table")
+    assert "Next  dropoff agent grant newcomer GRANT" in nobody.err
+    assert "MCP" not in nobody.out + nobody.err
+    both = broker.ask("agent", "add", "both", "--grant", "inspect:*", "--grant", "pick:research", "-o", "table")
+    assert f"{broker.url}/mcp" in both.out
+
+
 def test_only_who_asks_for_json_gets_the_bearer_itself(broker: Up):
     """What happens to be a pipe may be a log."""
     asked = broker.ask("agent", "add", "bob", "--grant", "pick:research", "-o", "json")
@@ -325,6 +341,19 @@ def test_an_agent_does_what_it_may_and_nothing_else(broker: Up, queue: str):
     assert broker.ask("drop", queue, json.dumps(BRIEF), credential=frank).code == 4
     assert broker.ask("agent", "revoke", "frank", "--reason", "moved on").json["standing"] == "revoked"
     assert broker.ask("pick", queue, credential=frank).code == 4
+
+
+def test_a_revocation_says_what_becomes_of_what_was_held(broker: Up, queue: str):
+    gina = agent(broker, "gina", f"pick:{queue}")
+    id = dropped(broker, queue)
+    assert broker.ask("pick", queue, credential=gina).code == 0
+    revoked = broker.ask("agent", "revoke", "gina")
+    assert "It held 1 lease, which goes back within seconds; the work waits again, and no attempt is" in revoked.err
+    again = broker.ask("pick", queue, "--wait", "20").json
+    assert (again["handoff_id"], again["attempt"]) == (id, 1)
+    assert "It held no lease." in broker.ask("agent", "revoke", "gina").err
+    unknown = broker.ask("agent", "revoke", "nobody")
+    assert (unknown.code, "There is no agent 'nobody'." in unknown.err) == (3, True)
 
 
 def test_without_a_credential_it_says_where_one_was_looked_for(broker: Up, tmp_path: Path):

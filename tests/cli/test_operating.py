@@ -125,7 +125,11 @@ def test_a_queue_that_is_stopped_is_the_same_queue_when_it_is_made_again(broker:
         assert (again.code, again.json) == (0, stopped), again.err
     other = broker.ask("queue", "add", queue, "--schema", "brief", "--lease", "10m", "--purpose", "Why")
     assert (other.code, other.out) == (5, "")
-    assert "It has: purpose, lease_seconds 300, not 600." in other.err
+    assert "It has --purpose '', not 'Why'; --lease 5m, not 10m." in other.err
+    every = broker.ask(
+        "queue", "add", queue, "--schema", "brief", "--approval", "--expires", "7d", "--max-attempts", "3"
+    )
+    assert "It has --max-attempts 5, not 3; --no-approval, not --approval; --expires never, not 7d." in every.err
     assert broker.ask("queue", "show", queue).json == stopped
 
 
