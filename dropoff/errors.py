@@ -6,8 +6,9 @@ in HTTP, an exit code on the command line. A code never changes once it has been
 
 Each sentence says what is wrong, what state the broker is in, and the next call to make, or to stop. It is written for
 a model that reads nothing else; what operators read instead stands in `doors/http/operators/told.py`. "Nothing was
-stored" is said only where that is certain. No sentence repeats more than
-80 characters of anybody's payload.
+stored" is said only where that is certain. A refusal that comes before anybody has looked whether the same call was
+heard before speaks "of this call" alone: it must not deny the first one. No sentence repeats more than 80 characters of
+anybody's payload.
 """
 
 from collections.abc import Sequence
@@ -305,7 +306,10 @@ class Frozen(DropoffError):
         return f"Agent '{self.agent}'" if self.agent else "Everything"
 
     def sentence(self) -> str:
-        return f"{self.what} is frozen by an operator. Nothing was stored. Do not retry in this run; report it."
+        return (
+            f"{self.what} is frozen by an operator. Nothing of this call was stored. "
+            "Do not retry in this run; report it."
+        )
 
 
 @dataclass(eq=False, kw_only=True)
@@ -361,7 +365,7 @@ class Unauthenticated(DropoffError):
     def sentence(self) -> str:
         return (
             "The broker does not know who is calling: the credential is missing, unknown or no longer valid. "
-            "Nothing was stored. Do not retry; tell your operator."
+            "Nothing of this call was stored. Do not retry; tell your operator."
         )
 
 
@@ -786,7 +790,7 @@ class BrokerUnavailable(DropoffError):
 
     def sentence(self) -> str:
         if self.stored == "nothing":
-            return f"{self.why} Nothing was stored. {self.again}"
+            return f"{self.why} Nothing of this call was stored. {self.again}"
         lost = f"{self.halfway} It is not known whether this was stored"
         if self.keyed:
             return f"{lost}. Repeat the same call; it will not happen twice."
@@ -805,7 +809,6 @@ class StorageFull(DropoffError):
     why: str  # "180 MB left; it keeps 256 MB free"
 
     def sentence(self) -> str:
-        # "Of this call": it may be the repetition of one that was stored while there was room.
         return (
             f"The broker's storage is nearly full ({self.why}). Nothing of this call was stored. Work that waits can "
             "still be picked up and finished. Try again later, in a minute or more; tell your operator."
@@ -841,8 +844,8 @@ class ChangingNow(DropoffError):
 
     def sentence(self) -> str:
         return (
-            "Your grants or the queue's settings are being changed at this very moment. Nothing was stored. "
-            "Try again in a few seconds."
+            "Your grants or the queue's settings are being changed at this very moment. Nothing of this call was "
+            "stored. Try again in a few seconds."
         )
 
 

@@ -25,7 +25,7 @@ from dropoff.core import places
 
 PATIENCE_S: Final = 5.0  # a broker that restarts is back within two or three
 ANSWER_S: Final = 30.0  # beside what a call waits for: the broker itself gives its store 10 s, twice
-NOTHING_DONE: Final = b"Nothing was stored"  # what an answer says that is sure of it
+NOTHING_DONE: Final = b"Nothing of this call was stored"  # what an answer says that is sure of it
 PAUSE_S: Final = 0.05
 PAUSE_S_MAX: Final = 1.0
 

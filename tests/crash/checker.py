@@ -358,7 +358,7 @@ def _lost_leases_were_lost(history: History) -> Broken:
 
 
 def _nothing_stored_means_nothing(history: History) -> Broken:
-    """While an agent made a call that ended with "Nothing was stored", nothing was stored in its name.
+    """While an agent made a call that ended with "Nothing of this call was stored", nothing was stored in its name.
 
     An agent makes one call after the other, so what the ledger has of it between a call's beginning and its end is that
     call's. (Strictly between: what shares a millisecond with either end may be a neighbour's. And what an earlier life
@@ -371,7 +371,7 @@ def _nothing_stored_means_nothing(history: History) -> Broken:
     for entry in history.entries:
         moments[entry["actor"]].append((int(entry["at"]), entry["id"]))
     for event in _told(history, "refused"):
-        if event["code"] == "broker_unavailable" and "Nothing was stored" in event["sentence"]:
+        if event["code"] == "broker_unavailable" and "Nothing of this call was stored" in event["sentence"]:
             if any(0 <= event["sent"] - at < UNDER_WAY_MS for at in sorted(born[event["agent"]])[1:]):
                 continue
             for at, id in moments[event["agent"]]:

@@ -312,7 +312,9 @@ def lease_not_lost(tale: Tale) -> None:
 def false_sentence(tale: Tale) -> None:
     at = int(tale.entries[0]["at"])
     refused = {"what": "refused", "agent": "ann", "verb": "drop_off", "code": "broker_unavailable"}
-    tale.events.append(refused | {"sent": at - 1, "heard": at + 1, "sentence": "Out of reach. Nothing was stored."})
+    tale.events.append(
+        refused | {"sent": at - 1, "heard": at + 1, "sentence": "Out of reach. Nothing of this call was stored."}
+    )
 
 
 def told_otherwise(tale: Tale) -> None:

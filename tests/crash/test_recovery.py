@@ -39,7 +39,7 @@ from tests.world import Clock
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="there is no embedded store on Windows")
 
 WORK = {"queue": QUEUE, "payload": {"topic": "owls", "audience": "exec"}}
-NOTHING = "Nothing was stored."
+NOTHING = "Nothing of this call was stored."
 UNKNOWN = "It is not known whether this was stored."
 
 

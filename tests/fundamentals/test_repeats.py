@@ -27,6 +27,7 @@ from dropoff.errors import (
     QueueUnknown,
     RequestConflict,
     StorageFull,
+    Unauthenticated,
 )
 from dropoff.operations import NewQueue
 from tests.fundamentals.conftest import BRIEF as SCHEMA
@@ -314,6 +315,15 @@ async def test_what_another_has_put_back_is_not_told_to_who_may_not_operate(hous
         for old in both:
             with pytest.raises(NotAllowed):
                 await house.broker.resubmit(house.scout, old.id)
+
+
+@pytest.mark.parametrize(
+    "refusal",
+    [BrokerUnavailable(stored="nothing"), ChangingNow(), Frozen(), StorageFull(why="full"), Unauthenticated()],
+)
+def test_a_refusal_that_has_not_looked_speaks_of_this_call_alone(refusal: DropoffError):
+    """The same call may have been heard before, and what it stored is there."""
+    assert "Nothing of this call was stored." in refusal.sentence()
 
 
 @pytest.mark.parametrize("why", [BrokerUnavailable(stored="nothing"), ChangingNow()], ids=["away", "changing"])
