@@ -38,7 +38,7 @@ KINDS: Final = {
     "pickers": Kind("q:<queue>:pickers", "zset", "pick_up", "an agent not seen for an hour is left out"),
     "minute": Kind("q:<queue>:minute:<minute>", "hash", "move", "after two hours"),
     "holds": Kind("holds:<agent>", "zset", "move", "empty when the agent holds nothing"),
-    "pick": Kind("picks:<agent>:<request>", "string", "pick_up", "with the lease it remembers"),
+    "pick": Kind("picks:<agent>:<request>", "string", "pick_up", "a little after the lease it remembers"),
     "gate": Kind("gate", "hash", "gate", "never: who was revoked stays revoked"),
     "recalls": Kind("recalls", "set", "gate", "empty when no revoked agent holds anything"),
     "beat": Kind("beat", "hash", "beat", "never"),

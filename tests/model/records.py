@@ -157,11 +157,13 @@ class Records(Leases):
 
     async def mend(self) -> Mended:
         """Nothing is lost here: only what was half done is finished."""
-        for agent in sorted(self._principals):
+        mended = 0
+        for agent, record in sorted(self._principals.items()):
+            mended += self._gate.get(agent) != (int(record.rev), record.standing)
             await self.enforce(agent)
             for lease in self._held_by(agent) if self._stands(agent, "revoked") else ():
                 self._free(self.kept[lease.handoff_id], "recall", THE_CLOCK, "the holder is revoked")
-        return Mended(looked_at=len(self.kept))
+        return Mended(looked_at=len(self.kept), mended=mended)
 
 
 def _differences(one: Queue, other: Queue) -> tuple[str, ...]:

@@ -5,6 +5,7 @@ import asyncio
 import msgspec
 import pytest
 
+from dropoff.core import limits
 from dropoff.core.answers import DroppedOff
 from dropoff.core.lifecycle import LEASED
 from dropoff.core.store import Stale
@@ -258,10 +259,20 @@ async def test_an_index_entry_of_what_is_leased_is_passed_over(store: RedisStore
     check_indexes(await look.everything(), QUEUE.name)
 
 
-async def test_a_pick_up_is_remembered_no_longer_than_its_lease(store: RedisStore, look: Look):
-    """Else each call that anybody ever made would stay in memory."""
+async def test_a_pick_up_is_remembered_until_its_lease_has_lapsed(store: RedisStore, look: Look):
+    """Upkeep comes a little after the end. Not for ever: else each call that anybody ever made would stay in memory."""
     await drop_off(store)
     await pick_up(store, key="k")
 
     [name] = [name for name in await look.everything() if name.startswith("picks:")]
-    assert 0 < await look.client.pttl(look.keys.base + name) <= LEASE_MS
+    assert LEASE_MS < await look.client.pttl(look.keys.base + name) <= LEASE_MS + limits.OUTAGE_MS
+
+
+async def test_a_lease_extended_at_its_very_last_moment_is_told_again(store: RedisStore, clock: Clock):
+    """Its day is over at this instant, and nobody has ended it yet."""
+    await drop_off(store)
+    picked = await pick_up(store, key="k")
+    clock.advance(limits.LEASE_MS_MAX)
+    await extend(store, picked.lease)
+
+    assert (await pick_up(store, key="k")).lease == picked.lease

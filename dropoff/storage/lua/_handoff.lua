@@ -202,6 +202,9 @@ end
 -- How long a lease of this queue is. A queue whose settings are lost must not hold its leases for ever.
 local function term_of(place) return tonumber(redis.call('HGET', place.config, 'lease_ms') or LIMITS.lease_ms) end
 
+-- How long the memory of a pick_up lives: until its lease has lapsed, which upkeep sees to a little after its end.
+local function memory_ms(lease_ends) return text(lease_ends - NOW + LIMITS.outage_ms) end
+
 local function attempts_of(h) return h.attempts == '' and {} or cjson.decode(h.attempts) end
 
 -- When the caller's lease of this handoff ended, how, and by which entry if by a call of its own; nil if it never had

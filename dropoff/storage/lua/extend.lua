@@ -28,5 +28,5 @@ if progress ~= '' then change.progress = progress end
 if checkpoint ~= '' then change.checkpoint = checkpoint end
 local entry = move(h, 'extend', 'leased', change)
 -- The pick_up's memory lives as long as its lease; its key is in the record.
-redis.call('PEXPIRE', h.pick, text(lease_ends - NOW))
+redis.call('PEXPIRE', h.pick, memory_ms(lease_ends))
 return answer('extended', { 'withdrawal_asked', h.withdrawal_asked }, entry)

@@ -42,7 +42,7 @@ if last > tonumber(h.leased_at) and tonumber(h.lease_ends) < lease_ends and NOW 
   lease_ends = math.min(lease_ends, longest) -- as `extend` has it
   local memory = redis.call('GET', h.pick) or h.id .. ' ' .. h.fence -- it may have ended with the lease's first time
   local entry = move(h, 'postpone', 'leased', { lease_ends = text(lease_ends) }, 'a freeze or an outage')
-  redis.call('SET', h.pick, memory, 'PX', text(lease_ends - NOW))
+  redis.call('SET', h.pick, memory, 'PX', memory_ms(lease_ends))
   return answer('postponed', {}, entry)
 end
 

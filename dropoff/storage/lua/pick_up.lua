@@ -83,6 +83,6 @@ local fence = text(math.max((tonumber(h.fence) or 0) + 1, NOW))
 local plan = planned(h, 'pick_up', 'leased', { holder = caller, fence = fence, leased_at = text(NOW),
   lease_ends = text(NOW + settings[2]), deliveries = text(h.deliveries + 1), progress = '', picked = ENTRY, pick = pick })
 local entry = written(plan)
-redis.call('SET', pick, h.id .. ' ' .. fence .. ' ' .. this_call, 'PX', settings[2])
+redis.call('SET', pick, h.id .. ' ' .. fence .. ' ' .. this_call, 'PX', memory_ms(h.lease_ends))
 tidied(stream)
 return whole('picked_up', h, entry)
