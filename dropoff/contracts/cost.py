@@ -59,17 +59,20 @@ def nested_branches(content: dict[str, Any]) -> int | None:
 
     Schemas are taken from above, each once nothing is left that leads to it (Kahn's order); what a circle holds stays.
     """
-    targets = subschemas.local_targets(content)
-    below = {schema.pointer: _below(schema, targets) for schema in targets.values()}
+    targets = subschemas.Targets(content)
+    schemas = {schema.pointer: schema for schema in subschemas.walk(content)}
+    below = {
+        pointer: [each for each in _below(schema, targets) if each in schemas] for pointer, schema in schemas.items()
+    }
     waiting_for = Counter(pointer for pointers in below.values() for pointer in pointers)
-    nested = {pointer: int(_branches(targets[pointer].content) > 0) for pointer in below}
+    nested = {pointer: int(_branches(schemas[pointer].content) > 0) for pointer in below}
     free = [pointer for pointer in below if not waiting_for[pointer]]
     taken = 0
     while free:
         above = free.pop()
         taken += 1
         for pointer in below[above]:
-            here = _branches(targets[pointer].content) > 0
+            here = _branches(schemas[pointer].content) > 0
             nested[pointer] = max(nested[pointer], nested[above] + here)
             waiting_for[pointer] -= 1
             if not waiting_for[pointer]:
@@ -77,9 +80,9 @@ def nested_branches(content: dict[str, Any]) -> int | None:
     return max(nested.values()) if taken == len(below) else None
 
 
-def _below(schema: subschemas.Subschema, targets: dict[str, subschemas.Subschema]) -> list[str]:
+def _below(schema: subschemas.Subschema, targets: subschemas.Targets) -> list[str]:
     pointers = [each.pointer for each in subschemas.inside(schema)]
-    target = targets.get(subschemas.normal(str(schema.content.get("$ref", ""))))
+    target = targets.of(schema)
     return [*pointers, target.pointer] if target else pointers
 
 

@@ -5,8 +5,8 @@ that strangers write, so what cannot be judged quickly, offline and the same eve
 bounds, then the specification as `jsonschema` reads it, then our rules, then the gate itself: what it cannot compile is
 no contract. Each rule is a row of `RULES`, a function from a schema to its problems; every problem is listed.
 
-Boolean subschemas (`true`, `false`) are fine everywhere but at the root. Anchors are local and fine; `$id` is not, for
-inside of one `#/…` means something else.
+Boolean subschemas (`true`, `false`) are fine everywhere but at the root. So are anchors and `$id`: they only name what
+is there.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -98,9 +98,7 @@ def _gate(content: object) -> Iterator[Problem]:
 # ---- our rules ----------------------------------------------------------------------------------------------------
 
 REFUSED_KEYWORDS: Final = {
-    "$id": "is not allowed: it changes what the references inside mean",
     "$dynamicRef": "is not allowed: what it means depends on who refers to it; use $ref",
-    "$dynamicAnchor": "is not allowed: use $anchor, or $defs",
     "$recursiveRef": "is not allowed: it is not of 2020-12; use $ref",
     "$recursiveAnchor": "is not allowed: it is not of 2020-12; use $defs",
     "$vocabulary": "is not allowed: it belongs into meta-schemas",
@@ -122,15 +120,22 @@ def one_dialect(content: dict[str, Any]) -> Iterator[Problem]:
 
 
 def local_references(content: dict[str, Any]) -> Iterator[Problem]:
-    targets = subschemas.local_targets(content)
+    targets = subschemas.Targets(content)
     for schema in subschemas.walk(content):
-        ref = str(schema.content.get("$ref", "#"))
-        if not ref.startswith("#"):
-            yield _problem(
-                (*schema.steps, "$ref"), f"must begin with #, for nothing is fetched: {payload.clipped(ref)}"
-            )
-        elif subschemas.normal(ref) not in targets:
-            yield _problem((*schema.steps, "$ref"), f"points at no schema: {payload.clipped(ref)}")
+        ref = schema.content.get("$ref")
+        if ref is not None and targets.of(schema) is None:
+            problem = "points at no schema in here, and nothing is fetched"
+            yield _problem((*schema.steps, "$ref"), f"{problem}: {payload.clipped(str(ref))}")
+
+
+def own_addresses(content: dict[str, Any]) -> Iterator[Problem]:
+    """Two schemas of one address, and a reference could mean either."""
+    known: set[str] = set()
+    for schema in subschemas.walk(content):
+        if "$id" in schema.content:
+            if schema.base in known:
+                yield _problem((*schema.steps, "$id"), "is the address of another schema in here")
+            known.add(schema.base)
 
 
 def linear_patterns(content: dict[str, Any]) -> Iterator[Problem]:
@@ -145,7 +150,7 @@ def linear_patterns(content: dict[str, Any]) -> Iterator[Problem]:
 
 LINEAR: Final = "a regular expression without look-around and back-references, small once its repetitions are unrolled"
 
-RULES: Final[tuple[Rule, ...]] = (refused_keywords, one_dialect, local_references, linear_patterns)
+RULES: Final[tuple[Rule, ...]] = (refused_keywords, one_dialect, own_addresses, local_references, linear_patterns)
 
 
 def _problem(steps: Iterable[payload.Step], problem: str, expected: str = "") -> Problem:

@@ -28,7 +28,7 @@ class Contract:
 
     def __init__(self, content: Json) -> None:
         self._content = _led_through_whole(content)
-        self._targets = subschemas.local_targets(self._content)
+        self._targets = subschemas.Targets(self._content)
         self._gates: dict[bytes, Any] = {}
         self.drafts: dict[bytes, Any] = {}  # by place: see `drafts.py`
         self.root = self.place((self._content,))
@@ -56,9 +56,8 @@ class Contract:
 
     def target_of(self, part: Json) -> subschemas.Subschema | None:
         ref = part.get("$ref")
-        if not isinstance(ref, str):
-            return None
-        return self._targets.get("#" + subschemas.normal(ref).removeprefix(WHOLE))
+        here = subschemas.Subschema((), {"$ref": "#" + ref.removeprefix(WHOLE)}) if isinstance(ref, str) else None
+        return self._targets.of(here) if here else None
 
     def fits(self, schemas: Iterable[object], value: object) -> bool:
         """The gate's own verdict on this value, by these parts of the contract."""
@@ -262,13 +261,14 @@ def _matches(pattern: str, name: str) -> bool:
 
 
 def _led_through_whole(content: Json) -> Json:
-    """The schema as it reads inside of another: each reference goes through `$defs/whole`, none by an anchor."""
+    """The schema as it reads inside of another: each reference goes through `$defs/whole`, none by a name."""
     content = deepcopy(content)
-    targets = subschemas.local_targets(content)
-    for part in list(subschemas.walk(content)):
-        target = targets.get(subschemas.normal(str(part.content.get("$ref", ""))))
+    targets = subschemas.Targets(content)
+    parts = list(subschemas.walk(content))
+    for part, target in [(part, targets.of(part)) for part in parts]:
         if target is not None:
             part.content["$ref"] = WHOLE + quote(target.pointer[1:], safe="/~$")
-    for part in list(subschemas.walk(content)):
-        part.content.pop("$anchor", None)
+    for part in parts:
+        for name in (*subschemas.ANCHORS, "$id"):
+            part.content.pop(name, None)
     return content

@@ -7,7 +7,7 @@ no place of the table is data, and no `$ref` may point at it.
 
 from collections.abc import Iterator
 from typing import Any, Final, NamedTuple, cast
-from urllib.parse import unquote
+from urllib.parse import unquote, urljoin
 
 from dropoff.core.payload import Step
 
@@ -19,20 +19,30 @@ LIST: Final = ("prefixItems", "allOf", "anyOf", "oneOf")
 MAP: Final = ("properties", "patternProperties", "dependentSchemas", "$defs", "definitions")
 
 
+ANCHORS: Final = ("$anchor", "$dynamicAnchor")  # without a `$dynamicRef`, which the lint refuses, they are the same
+
+
 class Subschema(NamedTuple):
     """An object schema and the way to it; `true` and `false` have nothing inside."""
 
     steps: tuple[Step, ...]
     content: dict[str, Any]
+    base: str = ""  # the address of the schema around it that has one
+    base_steps: int = 0  # and how far down that stands
 
     @property
     def pointer(self) -> str:
-        return "#" + "".join(f"/{_escaped(str(step))}" for step in self.steps)
+        return _pointer(self.steps)
+
+    @property
+    def address(self) -> str:
+        """By its way from where its base stands."""
+        return self.base + _pointer(self.steps[self.base_steps :])
 
 
 def walk(content: object) -> Iterator[Subschema]:
     """The schema itself and all that stand in it. It takes anything, also what is no valid schema."""
-    todo = [Subschema((), cast("dict[str, Any]", content))] if isinstance(content, dict) else []
+    todo = [_based(Subschema((), cast("dict[str, Any]", content)))] if isinstance(content, dict) else []
     while todo:
         schema = todo.pop()
         yield schema
@@ -43,7 +53,23 @@ def inside(schema: Subschema) -> Iterator[Subschema]:
     """The schemas that stand directly in this one."""
     for steps, value in _places(schema):
         if isinstance(value, dict):
-            yield Subschema(steps, cast("dict[str, Any]", value))
+            yield _based(Subschema(steps, cast("dict[str, Any]", value), schema.base, schema.base_steps))
+
+
+def _based(schema: Subschema) -> Subschema:
+    id = schema.content.get("$id")
+    if not isinstance(id, str):
+        return schema
+    return schema._replace(base=_absolute(schema.base, id.removesuffix("#")), base_steps=len(schema.steps))
+
+
+def _absolute(base: str, ref: str) -> str:
+    """A reference by its base. The address of a book or a UUID (`urn:…`) has no folders to walk through."""
+    return base + ref if ref.startswith("#") or not ref else urljoin(base, ref)
+
+
+def _pointer(steps: tuple[Step, ...]) -> str:
+    return "#" + "".join(f"/{_escaped(str(step))}" for step in steps)
 
 
 def _places(schema: Subschema) -> Iterator[tuple[tuple[Step, ...], object]]:
@@ -69,20 +95,31 @@ def at(content: object, steps: list[Step]) -> dict[str, Any]:
     return cast("dict[str, Any]", here) if isinstance(here, dict) else {}
 
 
-def local_targets(content: object) -> dict[str, Subschema]:
-    """What a `$ref` may point at, by what it may say: `#`, `#/$defs/source`, `#anchor`."""
-    targets: dict[str, Subschema] = {}
-    for schema in walk(content):
-        targets[schema.pointer] = schema
-        anchor = schema.content.get("$anchor")
-        if isinstance(anchor, str):
-            targets[f"#{anchor}"] = schema
-    return targets
+class Targets:
+    """What the references of one schema mean."""
 
+    def __init__(self, content: object) -> None:
+        self._by_address: dict[str, Subschema] = {}
+        root = ""
+        for schema in walk(content):
+            root = root if schema.steps else schema.base
+            self._by_address[root + schema.pointer] = schema  # also into a part that has an address of its own
+            self._by_address[schema.address] = schema
+            for keyword in ANCHORS:
+                if isinstance(anchor := schema.content.get(keyword), str):
+                    self._by_address[f"{schema.base}#{anchor}"] = schema
+            for steps, value in _places(schema):
+                if isinstance(value, bool):
+                    plain = schema._replace(steps=steps, content={} if value else {"not": {}})
+                    self._by_address[plain.address] = plain
 
-def normal(ref: str) -> str:
-    """A `$ref` with its percent-encoding undone, as `local_targets` writes them."""
-    return unquote(ref)
+    def of(self, schema: Subschema) -> Subschema | None:
+        """The schema that its `$ref` means; None if it has none, or one that leads nowhere."""
+        ref = schema.content.get("$ref")
+        if not isinstance(ref, str):
+            return None
+        address, _, fragment = _absolute(schema.base, ref).partition("#")
+        return self._by_address.get(f"{address}#{unquote(fragment)}")
 
 
 def _escaped(step: str) -> str:

@@ -30,6 +30,8 @@ QUEUES_CHARS_MAX: Final = 1_000  # of all names together, for the same reason
 AT: Final = "#/properties/payload"
 SAID_ELSEWHERE: Final = ("$schema", "$comment", "title", "examples")  # by us, or by describe_queues
 
+NAMED_ELSEWHERE: Final = (*subschemas.ANCHORS, "$id", "$schema")  # of no use once every reference is a pointer
+
 Json = dict[str, Any]
 
 
@@ -125,19 +127,18 @@ def _by_contract(queues: Sequence[Description]) -> list[tuple[Schema, list[str]]
 def embedded(schema: Schema, at: str, prefix: str) -> Embedded:
     """The schema as it stands at the pointer `at`, with its `$defs` to be put at the root, their names under `prefix`.
 
-    Registered schemas know local references only, and no `$id`; so a reference is a pointer or an anchor. Anchors are
-    replaced by pointers, because two schemas may use the same.
+    Registered schemas refer only to what is in them. Each reference becomes a pointer, whatever it was: two schemas may
+    use the same names.
     """
     content = schema.as_object()
-    targets = subschemas.local_targets(content)
-    for part in list(subschemas.walk(content)):
-        ref = part.content.get("$ref")
-        if isinstance(ref, str):
-            target = targets.get(subschemas.normal(ref))
-            part.content["$ref"] = _moved(target.pointer if target else ref, at, prefix)
-    for part in list(subschemas.walk(content)):
-        part.content.pop("$anchor", None)
-        part.content.pop("$schema", None)
+    targets = subschemas.Targets(content)
+    parts = list(subschemas.walk(content))
+    for part, target in [(part, targets.of(part)) for part in parts]:
+        if target is not None:
+            part.content["$ref"] = _moved(target.pointer, at, prefix)
+    for part in parts:
+        for name in NAMED_ELSEWHERE:
+            part.content.pop(name, None)
     definitions = cast("Json", content.pop("$defs", {}))
     shown = {name: value for name, value in content.items() if name not in SAID_ELSEWHERE}
     return Embedded(shown, {prefix + name: one for name, one in definitions.items()})
