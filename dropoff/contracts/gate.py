@@ -98,7 +98,7 @@ class CannotCompileError(Exception):
         self.problem = payload.clipped(error.message)
 
 
-def compile_schema(content: dict[str, Any]) -> Draft202012Validator:
+def compile_schema(content: dict[str, Any] | bool) -> Draft202012Validator:
     try:
         return Draft202012Validator(
             content,

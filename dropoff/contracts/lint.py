@@ -13,10 +13,10 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import Any, Final, cast
 
+import msgspec
 from jsonschema import Draft202012Validator
 
 from dropoff.contracts import gate, subschemas
-from dropoff.contracts.schema import Schema
 from dropoff.core import payload
 from dropoff.core.handoff import NAME
 from dropoff.errors import PayloadTooLarge, Problem, SchemaRefused
@@ -34,11 +34,14 @@ def require(name: str, content: object) -> None:
         raise SchemaRefused(name=name, problems=problems)
 
 
-def judge(name: str, content: object) -> tuple[Problem, ...]:
-    """Everything that keeps this from being a contract. A later stage is asked only where the one before is content."""
+def judge(name: str, content: object, *, any_root: bool = False) -> tuple[Problem, ...]:
+    """Everything that keeps this from being a contract. A later stage is asked only where the one before is content.
+
+    With `any_root` it may be a schema for anything, not just for an object.
+    """
     stages: tuple[Callable[[], Iterable[Problem]], ...] = (
         lambda: _bounds(name, content),
-        lambda: _root(content),
+        lambda: () if any_root else _root(content),
         lambda: _specification(content),
         lambda: _rules(content),
         lambda: _gate(content),
@@ -83,14 +86,14 @@ def _specification(content: object) -> Iterator[Problem]:
 
 
 def _rules(content: object) -> Iterator[Problem]:
-    assert isinstance(content, dict)
-    for rule in RULES:
-        yield from rule(cast("dict[str, Any]", content))
+    if isinstance(content, dict):
+        for rule in RULES:
+            yield from rule(cast("dict[str, Any]", content))
 
 
 def _gate(content: object) -> Iterator[Problem]:
     try:
-        gate.compile_schema(Schema.of("schema", 1, content).as_object())
+        gate.compile_schema(msgspec.json.decode(payload.canonical(content)))
     except gate.CannotCompileError as error:
         yield _problem(error.steps, error.problem)
 
