@@ -27,7 +27,7 @@ from dropoff.errors import PayloadInvalid
 
 CONTRACT: Final = json.loads((Path(__file__).parents[2] / "schemas/payloads/draft@1.json").read_text())
 FINDING: Final = {"statement": "A heat pump needs a third of the energy.", "source": "https://example.org/study"}
-DRAFT: Final = CONTRACT["examples"][0] | {"findings": [FINDING | {"statement": f"{n}: " + "x" * 40} for n in range(12)]}
+DRAFT: Final = CONTRACT["examples"][0] | {"findings": [FINDING | {"statement": f"{n}: " + "x" * 40} for n in range(15)]}
 RAW: Final = json.dumps(DRAFT).encode()
 TURNS: Final = 9
 
