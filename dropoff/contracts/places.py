@@ -64,8 +64,12 @@ class Contract:
         wanted = list(schemas) or [True]
         key = payload.canonical(wanted)
         if key not in self._gates:
-            self._gates[key] = gate.compile_schema({"$defs": {"whole": self._content}, "allOf": wanted})
+            self._gates[key] = gate.compile_schema(self.judging(wanted))
         return self._gates[key].is_valid(value)
+
+    def judging(self, schemas: Iterable[object]) -> Json:
+        """A schema that judges by these parts of the contract, and stands by itself."""
+        return {"$defs": {"whole": self._content}, "allOf": list(schemas)}
 
     def meaning_of(self, schema: object) -> bytes:
         """Two schemas of one meaning, whatever contract they stand in: their text, and that of all they refer to."""

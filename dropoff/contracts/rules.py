@@ -249,13 +249,13 @@ def any_of(asked: Asked) -> Iterator[Difference]:
 
 def one_of(asked: Asked) -> Iterator[Difference]:
     branches = [asked.new.place((branch,)) for branch in asked.part["oneOf"]]
-    if not all(_apart(one, other) for one, other in combinations(branches, 2)):
+    if not all(apart(one, other) for one, other in combinations(branches, 2)):
         yield asked.differs("the alternatives of 'oneOf' have changed, and may overlap")
     elif all(asked.inside(asked.old, branch) for branch in branches):
         yield asked.differs("may fit none of the alternatives any more")
 
 
-def _apart(one: Place, other: Place) -> bool:
+def apart(one: Place, other: Place) -> bool:
     """Nothing fits both: they are of other types, or a field that both demand has other values."""
     if one.is_empty or other.is_empty or not one.types & other.types:
         return True
