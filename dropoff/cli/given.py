@@ -33,11 +33,11 @@ def json_of(text: str | None, *, root: str, verb: str) -> Any:
     """The value that an argument stands for: JSON, `-` for stdin, `@FILE`; left out, stdin if something is piped in."""
     from dropoff.core import payload
 
-    raw = _bytes_of(text, root)
+    raw = bytes_of(text, root)
     return payload.decode(raw, refusal=partial(ArgumentsInvalid, verb=f"dropoff {verb}"), root=root, what=root.title())
 
 
-def _bytes_of(text: str | None, root: str) -> bytes:
+def bytes_of(text: str | None, root: str) -> bytes:
     if text is None and sys.stdin.isatty():
         raise click.UsageError(f"Give the {root} as JSON, as @FILE, or - for what is piped in.")
     if text is None or text == "-":

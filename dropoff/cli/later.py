@@ -14,7 +14,6 @@ _BEARER: Final = "until then an agent proves itself by a bearer: dropoff agent a
 _HANDOFF: Final = "until then see: dropoff handoff show ID"
 _LEDGER: Final = "until then read the entries with: dropoff ledger tail"
 _ACCESS: Final = "until then an operator grants by: dropoff agent grant NAME GRANT"
-_SCHEMA: Final = "until then a schema is judged when it is registered: dropoff schema push NAME FILE"
 
 COMMANDS: Final[dict[str, str]] = {
     "access": _ACCESS,
@@ -27,9 +26,6 @@ COMMANDS: Final[dict[str, str]] = {
     "ledger prove": _LEDGER,
     "ledger verify": _LEDGER,
     "mcp": "until then clients connect to /mcp over HTTP: dropoff agent add NAME prints how",
-    "schema check": _SCHEMA,
-    "schema diff": "until then compare what `dropoff schema show NAME@V` prints",
-    "schema from-example": "until then write it by hand; dropoff init makes two to begin from",
 }
 
 OPTIONS: Final[dict[str, dict[str, str]]] = {

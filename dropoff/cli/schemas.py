@@ -5,6 +5,7 @@ from urllib.parse import quote
 
 import click
 
+from dropoff.cli import schema_diff, schema_files
 from dropoff.cli.given import json_of
 from dropoff.cli.session import Group, Session, pass_session
 from dropoff.cli.shown import Column, as_json
@@ -51,3 +52,7 @@ def show(session: Session, ref: str) -> None:
         return
     session.shown.say(f"{found['schema']}  {found['hash']}")
     session.shown.text(as_json(found["content"]))
+
+
+for act in (schema_files.check, schema_diff.diff, schema_files.from_example):
+    schema.add_command(act)

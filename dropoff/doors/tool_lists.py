@@ -5,7 +5,13 @@ from typing import Final
 import mcp_types as types
 import msgspec
 
+from dropoff.broker import Description
+from dropoff.contracts.schema import Schema
+from dropoff.core import policy
 from dropoff.core.caller import Principal, caller_shown
+from dropoff.core.grant import Grant
+from dropoff.core.handoff import AgentName, QueueName
+from dropoff.core.queue import Queue
 from dropoff.core.requests import Describe
 from dropoff.doctor.checks import tool_list
 from dropoff.doctor.findings import Finding
@@ -39,3 +45,11 @@ def characters(tools: list[types.Tool]) -> int:
     """Of names, descriptions and input schemas, as compact JSON: what clients hand on to a model."""
     read = [{"name": one.name, "description": one.description, "inputSchema": one.input_schema} for one in tools]
     return len(msgspec.json.encode(read).decode())
+
+
+def drop_off_with(schema: Schema) -> types.Tool:
+    """`drop_off` exactly as an agent is shown it whose one queue has this schema. The queue is called like it."""
+    queue = Queue(name=QueueName(schema.name), schema=schema.ref, schema_hash=schema.hash)
+    caller = caller_shown(Principal(agent=AgentName("agent"), grants=(Grant("drop", queue.name),)))
+    description = Description(queue=queue, may=(policy.DOING["drop"],), schema=schema)
+    return next(tool for tool in tools_for(caller, [description]) if tool.name == "drop_off")
