@@ -2,8 +2,8 @@
 
 The codes are those of `dropoff.errors`, the same table as for every other door: 0 ok · 1 unexpected, or a question
 answered with no · 2 usage · 3 not found · 4 not allowed · 5 conflict · 6 payload rejected · 7 nothing to pick up ·
-8 broker or store unreachable · 9 degraded · 10 try later. Ctrl-C ends with 130, as shells do, for that is not an answer
-of ours.
+8 broker or store unreachable · 9 degraded, or not compatible · 10 try later. Ctrl-C ends with 130, as shells do, for
+that is not an answer of ours.
 """
 
 import os
@@ -39,7 +39,7 @@ INTERRUPTED: Final = 130
 EPILOG: Final = """\b
 Data goes to stdout, words to stderr. Exit codes: 0 ok, 1 unexpected or answered with no,
 2 usage, 3 not found, 4 not allowed, 5 conflict, 6 payload rejected, 7 nothing to pick up,
-8 unreachable, 9 degraded, 10 try later, 130 interrupted.
+8 unreachable, 9 degraded or not compatible, 10 try later, 130 interrupted.
 
 \b
 Shell completion:  bash  eval "$(_DROPOFF_COMPLETE=bash_source dropoff)"

@@ -10,6 +10,7 @@ from dropoff.contracts.lint import DIALECT
 from tests.cli.brokers import Up, ask
 from tests.cli.conftest import BRIEF
 from tests.cli.test_usage import NOWHERE
+from tests.readme import README
 
 NO_BROKER = ("--url", NOWHERE)
 
@@ -212,6 +213,19 @@ def test_registered_schemas_are_asked_of_the_broker(broker: Up, tmp_path: Path):
     assert (heard.json["old"], heard.json["new"]) == ("topic@1", "topic@2")
     assert broker.ask("schema", "diff", "topic", "topic@2").code == 0
     assert broker.ask("schema", "diff", "topic", "nowhere").code == 3
+
+
+def test_the_readme_shows_what_is_really_said(broker: Up, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    changed(tmp_path, "brief.json", audience={"enum": ["exec", "engineer"]})
+    monkeypatch.chdir(tmp_path)
+    shown = README.read_text(encoding="utf-8").partition("$ dropoff schema diff brief brief.json\n")[2]
+    assert broker.ask("schema", "diff", "brief", "brief.json", "-o", "table").out == shown.partition("```")[0]
+
+
+def test_a_file_that_is_there_comes_before_a_schema_of_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    changed(tmp_path, "brief")
+    monkeypatch.chdir(tmp_path)
+    assert asked("diff", "brief", str(BRIEF)).json["old"] == "brief"
 
 
 def test_a_file_that_cannot_be_a_contract_is_not_compared(tmp_path: Path):

@@ -92,6 +92,8 @@ def test_every_rule_is_needed_by_a_case(rule: Rule, monkeypatch: pytest.MonkeyPa
         good(),
         good(TEXT | {"format": "email", "pattern": "@"}),  # who wrote a pattern knows
         good({"const": "x"}),  # says what it is
+        good({"description": "Anything at all."}),
+        good({"anyOf": [TEXT, {"type": "null"}]}),  # described where it may be something
         good({"type": "object", "description": "Counts by word.", "additionalProperties": {"type": "integer"}}),
         good({"$ref": "#/$defs/text"}, **{"$defs": {"text": TEXT}}),  # described where it is defined
         good({"description": "Some.", "allOf": [{"$ref": "#/$defs/base"}], "unevaluatedProperties": False}, **{
