@@ -121,8 +121,8 @@ def _why(place: Place, value: Any) -> str:
 
 def open_objects(spot: Spot) -> Iterator[Problem]:
     place = spot.place
-    is_object = bool(place.named) or ("object" in place.types and place.types != TYPES)
-    if not is_object or "object" not in place.types or _pieces(place):
+    is_object = "object" in place.types and (place.types != TYPES or place.named)
+    if not is_object or _pieces(place):
         return
     said = [*place.said("additionalProperties"), *place.said("unevaluatedProperties")]
     if all(each is True or each == {} for each in said):
