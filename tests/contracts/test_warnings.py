@@ -49,6 +49,10 @@ CASES = {
     ),
     "an open object": (good(additionalProperties=True), [("payload", OPEN)]),
     "an open object in a field": (good({"type": "object", "description": "Anything."}), [("payload.a", OPEN)]),
+    "an open object that does not say it is one": (
+        good({"description": "Some.", "properties": {"b": TEXT}}),
+        [("payload.a", OPEN)],
+    ),
     "one in a field of any name": (
         good({"description": "By word.", "type": "object", "additionalProperties": {"type": "object"}}),
         [("payload.a.another_field", OPEN)],
