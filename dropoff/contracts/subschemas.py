@@ -65,7 +65,12 @@ def _based(schema: Subschema) -> Subschema:
 
 def _absolute(base: str, ref: str) -> str:
     """A reference by its base. The address of a book or a UUID (`urn:…`) has no folders to walk through."""
-    return base + ref if ref.startswith("#") or not ref else urljoin(base, ref)
+    if ref.startswith("#") or not ref:
+        return base + ref
+    try:
+        return urljoin(base, ref)
+    except ValueError:  # `//[`: no address at all, so it leads nowhere
+        return ref
 
 
 def _pointer(steps: tuple[Step, ...]) -> str:

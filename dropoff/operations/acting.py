@@ -3,6 +3,7 @@
 An act that would change nothing succeeds and changes nothing, so that a set-up can be applied again and again.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Final, TypeVar
 
@@ -25,6 +26,7 @@ class Acting:
     def __init__(self, store: Store, unique: Callable[[int], bytes]) -> None:
         self.store = store
         self._unique = unique
+        self._linting = asyncio.Lock()
 
     async def _done(self, caller: Caller, doing: str, act: Callable[[Caller], Awaitable[T]]) -> T:
         """The act in the operator's name, who must be an admin by the gate's word of now: an act that finds nothing to

@@ -43,7 +43,10 @@ class Queues(Acting):
 
         async def push(caller: Caller) -> tuple[StoredSchema, bool]:
             require_name("name", name, "dropoff schema push")
-            lint.require(name, content)  # costs up to seconds, so after the question who is asking
+            # It costs up to half a second, so it comes after the question who is asking, beside the loop that answers
+            # all others, and one at a time: ten at once would leave that loop a tenth of the processor.
+            async with self._linting:
+                await asyncio.to_thread(lint.require, name, content)
             encoded = payload.canonical(content)
             return await self.store.put_schema(caller, name, hash_of(encoded), encoded)
 

@@ -2,7 +2,9 @@
 
 import http.server
 import json
+import re
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,7 @@ from typing import Any
 import pytest
 
 from dropoff.contracts import lint
+from dropoff.contracts.evaluations import evaluations
 from dropoff.contracts.gate import CannotCompileError, compile_schema
 from dropoff.errors import SchemaRefused
 
@@ -120,6 +123,57 @@ def test_a_schema_is_bounded_like_any_data_from_outside():
 
     assert "nests too deep" in refused(OBJECT | {"not": deep})["schema"]
     assert "finite" in refused(OBJECT | {"maximum": float("nan")})["schema.maximum"]
+
+
+def doubled(keyword: str, times: int) -> dict[str, Any]:
+    """Each level refers twice to the one below: `times` levels are 2 ** times questions at the bottom."""
+    levels: dict[str, Any] = {"d0": {"type": "integer"}}
+    for each in range(times):
+        below = {"$ref": f"#/$defs/d{each}"}
+        levels[f"d{each + 1}"] = {keyword: {"a": below, "b": below} if keyword == "properties" else [below, below]}
+    return OBJECT | {"$defs": levels, "properties": {"a": {"$ref": f"#/$defs/d{times}"}}}
+
+
+@pytest.mark.parametrize("keyword", ["allOf", "anyOf", "oneOf", "properties"])
+@pytest.mark.parametrize("times", [24, 200])
+def test_a_schema_that_doubles_its_parts_is_refused(keyword: str, times: int):
+    """Forty levels would keep the validator busy for hours with one integer."""
+    problem = refused(doubled(keyword, times))["schema"]
+
+    assert re.fullmatch(r"would have its parts checked [0-9,]+ times for one payload \(more than 2,000\)", problem)
+
+
+def test_parts_may_be_used_again_and_contain_themselves():
+    """What leads back into itself is asked once for each level of the payload; unnamed parts are not asked at all."""
+    lint.require("research", doubled("allOf", 7))
+    leaf = {"anyOf": [{"type": "null"}, {"$ref": "#/$defs/tree"}]}
+    tree = {"type": "object", "properties": {"left": leaf, "right": leaf, "all": {"items": {"$ref": "#"}}}}
+    lint.require("research", OBJECT | {"$defs": {"tree": tree, **{f"d{n}": leaf for n in range(150)}}, **tree})
+    assert evaluations(OBJECT | {"$defs": {"tree": tree}}) == 1
+
+
+@pytest.mark.parametrize("times", [8, 16, 64])
+def test_what_is_counted_once_is_asked_once(times: int):
+    """A circle that refers twice to itself at each level of the payload takes no time that doubles with them."""
+    twice = {"allOf": [{"$ref": "#/$defs/node"}, {"$ref": "#/$defs/node"}]}
+    content = OBJECT | {"$defs": {"node": {"properties": {"c": twice}}}, "properties": {"c": twice}}
+    lint.require("research", content)
+    value: Any = 1
+    for _ in range(times - 1):
+        value = {"c": value}
+    began = time.process_time()
+
+    assert compile_schema(content).is_valid(value)
+    assert time.process_time() - began < 0.5
+
+
+def test_of_7000_mistakes_100_are_listed():
+    assert len(lint.judge("research", OBJECT | {"allOf": [1] * 7_000})) == lint.PROBLEMS_MAX
+
+
+@pytest.mark.parametrize("keyword", ["$id", "$ref"])
+def test_an_address_that_is_none_is_a_problem_and_no_fault(keyword: str):
+    assert lint.judge("research", OBJECT | {"$id": "https://example.org/a", "properties": {"a": {keyword: "//[x"}}})
 
 
 def test_the_deepest_schema_is_judged_without_overflowing():
