@@ -1,6 +1,9 @@
 """Bounds come before any validator, and one encoding goes on."""
 
+import contextlib
 import json
+import time
+import tracemalloc
 from functools import partial
 from typing import Any
 
@@ -10,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dropoff.core import limits, payload
-from dropoff.errors import PayloadInvalid, PayloadTooLarge, Problem
+from dropoff.errors import ArgumentsInvalid, PayloadInvalid, PayloadTooLarge, Problem
 
 REFUSAL = partial(PayloadInvalid, schema="research@3")
 
@@ -152,9 +155,34 @@ def test_fifty_thousand_values_are_taken_and_one_more_is_not(monkeypatch: pytest
 @given(st.lists(VALUES, max_size=5))
 def test_the_outline_of_a_text_has_as_many_values_as_its_object(value: list[Any]):
     raw = json.dumps(value, indent=1).encode()
-    outline = payload._STRING.sub(b'"', raw).translate(None, b" \t\r\n")
 
-    assert payload._values_in(outline) == count(value)
+    assert payload._follow_outline(raw, 64) == count(value)
+
+
+@pytest.mark.parametrize(
+    "bomb",
+    [
+        b'{"v":{' + b'"a":1,' * 1_300_000 + b'"b":1}}',
+        b"[" + b'"",' * 2_600_000 + b'""]',
+        b'{"v":' + b'{"a":' * 100_000 + b"1" + b"}" * 100_001,
+        b'{"a":"' + b'\\"[,' * 2_000_000 + b'"}',
+        b'{"a":"' + b"[," * 4_000_000,
+    ],
+)
+def test_8_mb_are_refused_or_read_without_filling_the_memory(bomb: bytes):
+    """A batch may have as many. The text is copied once or twice; to write its outline down took thirty times its size.
+
+    Seconds of this process: what others take of the machine meanwhile is no matter.
+    """
+    tracemalloc.start()
+    began = time.process_time()
+    with contextlib.suppress(ArgumentsInvalid):
+        payload.decode(bomb, refusal=partial(ArgumentsInvalid, verb="batch"), root="", bytes_max=1 << 23)
+    took_s, (_, peak) = time.process_time() - began, tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+
+    assert took_s < 0.4
+    assert peak < 3 * len(bomb) + 8_000_000
 
 
 # ---- what JSON readers do not agree on ----------------------------------------------------------------------------
