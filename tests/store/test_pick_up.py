@@ -268,11 +268,14 @@ async def test_a_pick_up_is_remembered_until_its_lease_has_lapsed(store: RedisSt
     assert LEASE_MS < await look.client.pttl(look.keys.base + name) <= LEASE_MS + limits.OUTAGE_MS
 
 
-async def test_a_lease_extended_at_its_very_last_moment_is_told_again(store: RedisStore, clock: Clock):
-    """Its day is over at this instant, and nobody has ended it yet."""
+@pytest.mark.parametrize("late_ms", [0, 60_000])
+async def test_a_lease_whose_day_is_over_is_told_again_until_somebody_ends_it(
+    store: RedisStore, clock: Clock, late_ms: int
+):
+    """Nobody has come yet, at this instant or for a while; to extend it gives it no more time, and takes no memory."""
     await drop_off(store)
     picked = await pick_up(store, key="k")
-    clock.advance(limits.LEASE_MS_MAX)
+    clock.advance(limits.LEASE_MS_MAX + late_ms)
     await extend(store, picked.lease)
 
     assert (await pick_up(store, key="k")).lease == picked.lease

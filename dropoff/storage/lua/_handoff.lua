@@ -203,7 +203,7 @@ end
 local function term_of(place) return tonumber(redis.call('HGET', place.config, 'lease_ms') or LIMITS.lease_ms) end
 
 -- How long the memory of a pick_up lives: until its lease has lapsed, which upkeep sees to a little after its end.
-local function memory_ms(lease_ends) return text(lease_ends - NOW + LIMITS.outage_ms) end
+local function memory_ms(lease_ends) return text(math.max(lease_ends - NOW, 0) + LIMITS.outage_ms) end
 
 local function attempts_of(h) return h.attempts == '' and {} or cjson.decode(h.attempts) end
 
