@@ -194,14 +194,12 @@ class Proxy:
             if rule := self._rule_for("before", command):
                 await _stop(rule, unanswered)
             if rule := self._rule_for("within", command):
-                to_server.write(command[: rule.at])
-                await to_server.drain()
+                await _hand_on(to_server, command[: rule.at])
                 await _stop(rule, unanswered)
                 passed = len(command[: rule.at])
             unanswered.append(command)
             self._passed.append(command)
-            to_server.write(command[passed:])
-            await to_server.drain()
+            await _hand_on(to_server, command[passed:])
 
     async def _pass_answers(
         self, servers: asyncio.StreamReader, to_us: asyncio.StreamWriter, unanswered: deque[bytes]
@@ -210,8 +208,7 @@ class Proxy:
             command = unanswered[0] if unanswered else b""  # a subscription hears what it has not asked
             if rule := self._rule_for("after", command):
                 await _stop(rule, deque())
-            to_us.write(answer)
-            await to_us.drain()
+            await _hand_on(to_us, answer)
             if unanswered:
                 unanswered.popleft()
 
@@ -222,6 +219,13 @@ class Proxy:
 def _has(command: bytes, word: bytes) -> bool:
     """A word is between line ends, which no script has; the empty word is in every command."""
     return not word or b"\r\n" + word + b"\r\n" in command
+
+
+async def _hand_on(end: asyncio.StreamWriter, some: bytes) -> None:
+    if end.is_closing():  # to write there fails within asyncio, and not as a lost connection
+        raise ConnectionResetError
+    end.write(some)
+    await end.drain()
 
 
 async def _stop(rule: Rule, unanswered: deque[bytes]) -> None:
