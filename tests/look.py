@@ -115,6 +115,8 @@ def check_indexes(found: Mapping[str, Any], queue: str) -> None:
     """Each record stands in exactly the indexes that its state demands, by what it demands, and nothing else does."""
     records = {fields["id"]: fields for name, fields in found.items() if name.startswith(f"q:{queue}:h:")}
     assert indexes(found, queue) == {id: _demanded(record, queue) for id, record in records.items()}
+    versions = {record["version"] for record in records.values() if record["state"] == WAITING}
+    assert versions <= found.get(f"q:{queue}:versions", set()), "a version waits that its queue does not know of"
 
 
 def _demanded(record: Mapping[str, str], queue: str) -> dict[str, Any]:

@@ -35,7 +35,7 @@ class Queue(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
     @property
     def version(self) -> str:
-        """The schema's version: what waits is kept apart by it, `ready:<version>`."""
+        """The schema's version: what is dropped off now is pinned to it, and waits apart from other versions."""
         return self.schema.rpartition("@")[2]
 
 

@@ -79,9 +79,10 @@ class Store(Protocol):
         """
         ...
 
-    async def pick_up(self, caller: Caller, queue: Queue, request: str) -> PickedUp | None:
+    async def pick_up(self, caller: Caller, queue: Queue, request: str, accepts: Sequence[str] = ()) -> PickedUp | None:
         """Lease the oldest waiting handoff to the caller; None when nothing waits. Raises `Paused`.
 
+        `accepts` are the schemas (`research@3`) that the caller can read; nothing pinned to another is given to it.
         Heard again while the lease goes on: the same lease, from whatever queue; after that, new work.
         """
         ...

@@ -6,6 +6,7 @@ What each decides is written in its Lua file, what it means to a caller in `core
 import hashlib
 import logging
 import secrets
+from collections.abc import Sequence
 from typing import cast
 
 from dropoff.core.answers import (
@@ -78,9 +79,10 @@ class Handoffs(Steps):
             repeated=reply.word == "repeated",
         )
 
-    async def pick_up(self, caller: Caller, queue: Queue, request: str) -> PickedUp | None:
+    async def pick_up(self, caller: Caller, queue: Queue, request: str, accepts: Sequence[str] = ()) -> PickedUp | None:
         keys = self._queue_keys(queue.name) | {"pick": self._pick_key(caller.agent, request)}
-        args = self._queue_args(queue.name) | {"version": queue.version, "this_call": secrets.token_hex(8)}
+        refs = f" {' '.join(accepts)} " if accepts else ""
+        args = self._queue_args(queue.name) | {"accepts": refs, "this_call": secrets.token_hex(8)}
         reply = await self._run("pick_up", caller, keys, **args)
         self._raise_refusal(reply)
         if reply.word == "paused":

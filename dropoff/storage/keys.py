@@ -27,7 +27,8 @@ class Kind:
 
 KINDS: Final = {
     "config": Kind("q:<queue>:config", "hash", "put_queue", "with the queue"),
-    "ready": Kind("q:<queue>:ready:<version>", "stream", "move", "with its queue"),
+    "ready": Kind("q:<queue>:ready:<version>", "stream", "move", "when a picker finds it empty"),
+    "versions": Kind("q:<queue>:versions", "set", "move", "a version of which nothing waits is left out"),
     "handoff": Kind("q:<queue>:h:<id>", "hash", "move", "by retention"),
     "leases": Kind("q:<queue>:leases", "zset", "move", "empty when nothing is leased"),
     "timers": Kind("q:<queue>:timers", "zset", "move", "empty when nothing is scheduled"),

@@ -41,6 +41,7 @@ ALSO_READ: Final = {
     "ledger": "XLEN",
     "pickers": "ZCARD",
     "recalls": "SCARD",
+    "versions": "SCARD",
     "schema": "GET",
 }
 NOWHERE: Final = "*"  # no agent and no version has this name

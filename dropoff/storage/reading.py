@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, NamedTuple, Self
 
 from dropoff.core import limits
 from dropoff.core.handoff import Handoff, QueueName, queue_of
@@ -22,6 +22,19 @@ LISTED: Final = (
 )
 
 
+class InLine(NamedTuple):
+    """One that waits, and since when: its entry's id is a time, and a number within that."""
+
+    since_ms: int
+    number: int
+    id: str
+
+    @classmethod
+    def of(cls, entry: bytes, fields: Sequence[bytes]) -> Self:
+        since_ms, _, number = entry.partition(b"-")
+        return cls(int(since_ms), int(number), fields[1].decode())
+
+
 class Reading(Records):
     """Answers from indexes and records as they are."""
 
@@ -36,20 +49,19 @@ class Reading(Records):
         def key(kind: str, **more: str) -> str:
             return self.keys.of(kind, queue=queue.name, **more)
 
-        ready, seen_since = key("ready", version=queue.version), str(now_ms - limits.PICKER_SEEN_MS)
+        waiting, first = await asyncio.gather(self._waiting(queue.name), self._first_waiting(queue.name, 1))
+        seen_since = str(now_ms - limits.PICKER_SEEN_MS)
         minutes = [key("minute", minute=str(now_ms // 60_000 - back)) for back in range(RATE_MINUTES)]
         found = await asyncio.gather(
-            self._commit.ask("XLEN", ready),
             self._commit.ask("ZCARD", key("leases")),
             self._commit.ask("ZCARD", key("timers")),
             self._commit.ask("ZCARD", key("held")),
             self._commit.ask("ZCARD", key("dead")),
             self._commit.ask("ZCARD", key("final")),
             self._commit.ask("ZCOUNT", key("pickers"), seen_since, "+inf"),
-            self._commit.ask("XRANGE", ready, "-", "+", "COUNT", "1"),
             *(self._commit.ask("HMGET", minute, "in", "out") for minute in minutes),
         )
-        waiting, leased, scheduled, held, dead, ended, pickers, oldest, *counted = found
+        leased, scheduled, held, dead, ended, pickers, *counted = found
         ins, outs = (sum(int(minute[i] or 0) for minute in counted) for i in (0, 1))
         return QueueFigures(
             waiting=waiting,
@@ -59,7 +71,7 @@ class Reading(Records):
             dead=dead,
             ended=ended,
             pickers=pickers,
-            oldest_ms=max(now_ms - int(oldest[0][0].partition(b"-")[0]), 0) if oldest else 0,
+            oldest_ms=max(now_ms - first[0].since_ms, 0) if first else 0,
             in_per_minute=ins / RATE_MINUTES,
             out_per_minute=outs / RATE_MINUTES,
         )
@@ -80,15 +92,20 @@ class Reading(Records):
     async def _ids(self, queue: Queue, state: State, at_most: int) -> list[str]:
         """Ids that the state's index holds. The final states but `dead` share one, newest first: ask for a few more."""
         if state == WAITING:
-            ready = self.keys.of("ready", queue=queue.name, version=queue.version)
-            found = await self._commit.ask("XRANGE", ready, "-", "+", "COUNT", str(at_most))
-            return [fields[1].decode() for _, fields in found]
+            return [one.id for one in await self._first_waiting(queue.name, at_most)]
         index = {LEASED: "leases", SCHEDULED: "timers", "held": "held", "dead": "dead"}.get(state, "final")
         newest_first = index in ("dead", "final")
         last = str((at_most * 10 if index == "final" else at_most) - 1)
         command = "ZREVRANGE" if newest_first else "ZRANGE"
         found = await self._commit.ask(command, self.keys.of(index, queue=queue.name), "0", last)
         return [id.decode() for id in found]
+
+    async def _first_waiting(self, queue: QueueName, at_most: int) -> list[InLine]:
+        """The first of those that wait, in the one order of all versions."""
+        streams = await self._streams(queue)
+        asked = (self._commit.ask("XRANGE", stream, "-", "+", "COUNT", str(at_most)) for stream in streams)
+        heads = [head for found in await asyncio.gather(*asked) for head in found]
+        return sorted(InLine.of(entry, fields) for entry, fields in heads)[:at_most]
 
     async def entries(self, *, after: str = "", at_most: int = 100, handoff_id: str = "") -> tuple[Entry, ...]:
         """Entries after one, oldest first; without `after` the newest; of one handoff, by walking back its chain."""

@@ -190,10 +190,7 @@ class Records(Steps):
         return written
 
     async def remove_queue(self, by: Caller, queue: Queue) -> bool:
-        keys = self._queue_keys(queue.name) | {
-            "queues": self.keys.of("queues"),
-            "ready": self.keys.of("ready", queue=queue.name, version=queue.version),
-        }
+        keys = self._queue_keys(queue.name) | {"queues": self.keys.of("queues")}
         reply = await self._run(
             "remove_queue", by, keys, **self._queue_args(queue.name), queue=queue.name, expected=queue.rev
         )

@@ -4,7 +4,7 @@ The lines `keys:`, `args:` and `gives:` are read and obeyed: the names in a step
 one of them is a fault (what it brings beyond them is not sent), and so is a reply whose word the header does not
 announce. So the header cannot drift from what runs. `@call`, `@queue` and the like stand for a group that many share.
 
-What runs is: the shebang, the names, the lifecycle's table, the limits, the prelude, the file; without the lines that
+What runs is: the shebang, the names, the lifecycle's table, the limits, the pages, the file; without the lines that
 are for readers. It is addressed by the hash of all that, so brokers of two versions can share a store during an
 upgrade: each runs its own meaning.
 """
@@ -22,7 +22,9 @@ from dropoff.storage.keys import OF_QUEUE
 KEY_GROUPS: Final = {
     "@queue": " ".join(("gate", "ledger", "beat", *OF_QUEUE)),
     "@next": " ".join(f"next_{kind}" for kind in OF_QUEUE),
+    "@waiting": "versions pickers",
 }
+PAGES: Final = {"@queue": "_handoff", "@waiting": "_waiting"}  # what a step is given that names this group of keys
 ARG_GROUPS: Final = {
     "@call": "caller rev credential trace clock_ms",
     "@queue": "queue_keys partition_keys wake",
@@ -58,7 +60,7 @@ def script(name: str) -> Script:
     keys, args = _names(source, "keys", KEY_GROUPS), _names(source, "args", ARG_GROUPS)
     shebang, _, body = source.partition("\n")
     assert shebang.startswith("#!lua"), f"{name}.lua does not say what it may do"
-    pages = ["_prelude", "_handoff"] if "@queue" in _header(source, "keys") else ["_prelude"]
+    pages = ["_prelude", *(page for group, page in PAGES.items() if group in _header(source, "keys"))]
     text = "\n".join(
         [
             shebang,

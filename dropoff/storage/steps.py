@@ -4,6 +4,7 @@ The caller's revision rides in every step, and the gate inside compares it. A re
 becomes `Stale`; a reply that the step's header does not announce is a fault of ours.
 """
 
+import asyncio
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -50,8 +51,8 @@ class Steps:
         return {"gate": self.keys.of("gate"), "ledger": self.keys.of("ledger")}
 
     def _queue_keys(self, queue: QueueName) -> dict[str, str]:
-        own = {"beat": self.keys.of("beat"), "pickers": self.keys.of("pickers", queue=queue)}
-        return self._log_keys() | own | self.keys.given(queue)
+        own = {kind: self.keys.of(kind, queue=queue) for kind in ("versions", "pickers")}
+        return self._log_keys() | {"beat": self.keys.of("beat")} | own | self.keys.given(queue)
 
     async def _lease_step(self, name: str, caller: Caller, lease: Lease, /, **args: str | bytes) -> Reply:
         reply = await self._step(name, caller, lease.queue, lease.handoff_id, fence=str(lease.fence), **args)
@@ -165,6 +166,15 @@ class Steps:
             raise lacks_rights("EVALSHA", error) from error
         if reply.word == "lacking":
             raise lacks_rights("the broker's steps", reply.facts["why"].decode())
+
+    async def _streams(self, queue: QueueName) -> list[str]:
+        """Where work waits in this queue: a stream for each schema version of which some may."""
+        versions = await self._commit.ask("SMEMBERS", self.keys.of("versions", queue=queue))
+        return [self.keys.of("ready", queue=queue, version=version.decode()) for version in sorted(versions)]
+
+    async def _waiting(self, queue: QueueName) -> int:
+        asked = (self._commit.ask("XLEN", stream) for stream in await self._streams(queue))
+        return sum(await asyncio.gather(*asked))
 
     async def _now_ms(self) -> int:
         if self._clock_ms:

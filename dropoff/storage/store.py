@@ -94,10 +94,5 @@ class RedisStore(Mending):
 
     async def _waiting_in(self, queues: Sequence[QueueName]) -> dict[str, int]:
         known = await self.queues()
-        streams = {
-            name: self.keys.of("ready", queue=name, version=known[name].version)
-            for name in queues
-            if name in known and known[name].state != "paused"
-        }
-        lengths = await asyncio.gather(*(self._commit.ask("XLEN", stream) for stream in streams.values()))
-        return dict(zip(streams, lengths, strict=True))
+        names = [name for name in queues if name in known and known[name].state != "paused"]
+        return dict(zip(names, await asyncio.gather(*map(self._waiting, names)), strict=True))

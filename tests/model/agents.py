@@ -1,5 +1,6 @@
 """What agents ask: drop off, pick up, extend, complete, forward, hand back, withdraw, check."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from dropoff.core import limits
@@ -102,7 +103,7 @@ class Agents(Leases):
 
     # ---- picking up ---------------------------------------------------------------------------------------------
 
-    async def pick_up(self, caller: Caller, queue: Queue, request: str) -> PickedUp | None:
+    async def pick_up(self, caller: Caller, queue: Queue, request: str, accepts: Sequence[str] = ()) -> PickedUp | None:
         self._pass(caller)
         before = self._picks.get((caller.agent, request))
         if before and self._holds(caller, before):
@@ -114,7 +115,7 @@ class Agents(Leases):
         if settings.state == "paused":
             raise Paused
         self._note_picker(caller, queue.name)
-        kept = self._oldest(queue.name)
+        kept = self._oldest(queue.name, accepts)
         if kept is None:
             return None
         kept.leased_ms = self._now
@@ -145,9 +146,11 @@ class Agents(Leases):
         if seen_ms is None or self._now - seen_ms > limits.PICKER_NOTED_MS:
             self._pickers[queue, caller.agent] = self._now
 
-    def _oldest(self, queue: QueueName) -> Kept | None:
-        """What has expired is not given out, whether upkeep has ended it already or not."""
+    def _oldest(self, queue: QueueName, accepts: Sequence[str]) -> Kept | None:
+        """Nor is what the caller cannot read. What has expired is not given out, whether it is ended already or not."""
         waiting = [self.kept[id] for id in self._waiting(queue)]
+        if accepts:
+            waiting = [one for one in waiting if one.handoff.schema in accepts]
         return next((one for one in waiting if not 0 < one.handoff.expires_ms <= self._now), None)
 
     def _picked_up(self, kept: Kept, *, repeated: bool) -> PickedUp:

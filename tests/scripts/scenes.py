@@ -125,16 +125,23 @@ async def drop_off_heard_again(w: World) -> Act:
 
 
 SEEN = "who asked for work, and when: a note for people"
+OVER = "a version of which nothing waits is taken out"
 TIDIED = "an entry that no record knows is taken out"
 
 
-@scene("pick_up", "pick_up", pickers=SEEN, ready=TIDIED)
+@scene("pick_up", "pick_up", pickers=SEEN, ready=TIDIED, versions=OVER)
 async def pick_up_the_oldest(w: World) -> Act:
     await w.dropped()
     return lambda: w.store.pick_up(BOB, QUEUE, "new")
 
 
-@scene("pick_up", pickers=SEEN, pick="that it was asked for again, so that nobody takes the lease back unheard")
+@scene(
+    "pick_up",
+    pickers=SEEN,
+    versions=OVER,
+    ready=OVER,
+    pick="that it was asked for again, so that nobody takes the lease back unheard",
+)
 async def pick_up_heard_again(w: World) -> Act:
     await w.picked()
     return lambda: w.store.pick_up(BOB, QUEUE, "arranged")
@@ -146,12 +153,12 @@ async def picked_up_before(w: World) -> Act:
     return lambda: w.store.picked_before(BOB, BOB.agent, "arranged")
 
 
-@scene("pick_up", pickers=SEEN)
+@scene("pick_up", pickers=SEEN, versions=OVER, ready=OVER)
 async def pick_up_of_nothing(w: World) -> Act:
     return lambda: w.store.pick_up(BOB, QUEUE, "new")
 
 
-@scene("pick_up", "pick_up", pickers=SEEN, ready=TIDIED)
+@scene("pick_up", "pick_up", pickers=SEEN, ready=TIDIED, versions=OVER)
 async def pick_up_past_an_unknown_entry(w: World) -> Act:
     stream = w.store.keys.of("ready", queue=QUEUE.name, version=QUEUE.version)
     await w.look.client.xadd(stream, {"id": work(key="nobody's").id})
@@ -444,13 +451,16 @@ async def beat_once_more(w: World) -> Act:
     return w.store.beat
 
 
-PUT_BACK = dict.fromkeys(("ready", "leases", "holds", "handoff"), "the record is the truth, and its indexes follow")
+PUT_BACK = dict.fromkeys(
+    ("ready", "versions", "leases", "holds", "handoff"), "the record is the truth, and its indexes follow"
+)
 
 
 @scene("mend", **PUT_BACK)
 async def mend_a_lost_stream(w: World) -> Act:
     id = await w.dropped()
     await w.look.client.delete(w.store.keys.of("ready", queue=QUEUE.name, version=QUEUE.version))
+    await w.look.client.delete(w.store.keys.of("versions", queue=QUEUE.name))
     return lambda: w.store._mend_one(Named(id))
 
 

@@ -99,7 +99,9 @@ async def test_what_ended_long_ago_is_gone_with_all_that_was_written_into_it(
 
     left = await look.everything()
     of_queue = {name for name in left if name.startswith(f"q:{forgetful.name}:") and "minute" not in name}
-    assert of_queue <= {f"q:{forgetful.name}:{kind}" for kind in ("config", "pickers", f"ready:{forgetful.version}")}
+    assert of_queue <= {
+        f"q:{forgetful.name}:{kind}" for kind in ("config", "pickers", "versions", f"ready:{forgetful.version}")
+    }
     assert not left.get(f"q:{forgetful.name}:ready:{forgetful.version}")
     told = str({name: content for name, content in left.items() if name != "ledger"})
     assert [word for word in [*secrets, record["digest"]] if word in told] == []

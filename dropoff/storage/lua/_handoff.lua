@@ -19,42 +19,57 @@ end
 
 -- ---- indexes ---------------------------------------------------------------------------------------------------
 
--- Each state keeps its handoffs in just these indexes of its queue. `ready` is a stream, in order of arrival; the others
--- are sorted by a field of the record. `holds` are the leases of one agent, in whatever queue.
+-- Each state keeps its handoffs in just these indexes of its queue. `ready` is a stream, in order of arrival, one for
+-- each schema version; `versions` is the set of those of which something may wait; the others are sorted by a field of
+-- the record. `holds` are the leases of one agent, in whatever queue.
 local STANDS_IN = { absent = {}, held = { 'held', 'expiries' }, scheduled = { 'timers', 'expiries' },
-  waiting = { 'ready', 'expiries' }, leased = { 'leases', 'holds' }, dead = { 'dead' } }
+  waiting = { 'ready', 'versions', 'expiries' }, leased = { 'leases', 'holds' }, dead = { 'dead' } }
 local FINAL_STANDS_IN = { 'final' }
+local KIND = { ready = 'stream', versions = 'set' } -- all others are sorted
 local SCORE = { held = 'dropped', timers = 'due', expiries = 'expires', leases = 'lease_ends', holds = 'fence',
   dead = 'ended', final = 'ended' }
 
 -- Two keys are known only by the record: which stream of the queue (by the schema version the handoff is pinned to),
 -- and whose leases (by the holder). Both carry this partition's tag, so they lie on this node.
-local function ready_of(h) return h.place.base .. 'ready:' .. h.version end
+local function ready_of(h) return stream_of(h.place.base, h.version) end
 local function holds_of(agent) return partition_keys .. 'holds:' .. agent end
 
 -- Where the handoff stands by its state: in each index, under its key.
 local function places_of(h)
   local found = {}
   for _, name in ipairs(STANDS_IN[h.state] or FINAL_STANDS_IN) do
-    local key = h.place[name] or name == 'ready' and ready_of(h) or holds_of(h.holder)
+    local key = h.place[name] or name == 'ready' and ready_of(h) or name == 'versions' and versions_of(h.place.base)
+      or holds_of(h.holder)
     -- guard: only what expires stands among the expiries
     if name ~= 'expiries' or h.expires ~= '' then found[#found + 1] = { name = name, key = key, entry = h.entry } end
   end
   return found
 end
 
+-- In the stream a handoff has the id of the ledger's entry that made it wait: so the streams of all versions are in one
+-- order. Where a stream is ahead of the ledger, for one of the two was lost or mended, it comes last.
+local function line_up(h, stream)
+  local entry = redis.pcall('XADD', stream, h.last, 'id', h.id)
+  -- guard: a stream that is ahead of the ledger
+  if type(entry) == 'table' then entry = redis.call('XADD', stream, '*', 'id', h.id) end
+  return entry
+end
 local function enter(h, place)
   -- guard: the stream knows the entry that it made
-  if place.name == 'ready' then return redis.call('HSET', h.key, 'entry', redis.call('XADD', place.key, '*', 'id', h.id)) end
+  if place.name == 'ready' then return redis.call('HSET', h.key, 'entry', line_up(h, place.key)) end
+  -- guard: a version of which something waits
+  if place.name == 'versions' then return redis.call('SADD', place.key, h.version) end
   redis.call('ZADD', place.key, h[SCORE[place.name]], h.id)
 end
 local function leave(h, place)
   -- guard: out of the stream
   if place.name == 'ready' then return redis.call('XDEL', place.key, place.entry) end
+  -- guard: others of its version may wait
+  if place.name == 'versions' then return end
   redis.call('ZREM', place.key, h.id)
 end
 local function sound_places(places)
-  for _, place in ipairs(places) do sound(place.name == 'ready' and 'stream' or 'zset', place.key) end
+  for _, place in ipairs(places) do sound(KIND[place.name] or 'zset', place.key) end
 end
 
 -- ---- changes ---------------------------------------------------------------------------------------------------
@@ -146,7 +161,7 @@ end
 
 -- How it stands among the others of its queue, as who drops it off is told.
 local function standing(h, pickers)
-  local ahead = redis.call('XLEN', ready_of(h)) - (h.state == 'waiting' and 1 or 0)
+  local ahead = waiting_in(h.place.base) - (h.state == 'waiting' and 1 or 0)
   return { 'state', h.state, 'ahead', text(math.max(ahead, 0)),
     'pickers', text(redis.call('ZCOUNT', pickers, text(NOW - LIMITS.picker_seen_ms), '+inf')) }
 end
@@ -176,7 +191,7 @@ local function admitted(h, settings_rev)
   -- guard: a draining queue takes no new work
   if found[7] == 'draining' then return refused('queue_draining', { 'queue', h.queue, 'reason', found[10] or '' }) end
   h.version = settings.version
-  local there = redis.call('XLEN', ready_of(h)) + redis.call('ZCARD', h.place.timers) + redis.call('ZCARD', h.place.held)
+  local there = waiting_in(h.place.base) + redis.call('ZCARD', h.place.timers) + redis.call('ZCARD', h.place.held)
   -- guard: a full queue takes no new work
   if there >= tonumber(settings.waiting_max) then
     return refused('queue_full', { 'queue', h.queue, 'waiting_max', settings.waiting_max })

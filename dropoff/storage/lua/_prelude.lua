@@ -79,3 +79,18 @@ local function read_entry(id, h)
   local now = { 'to', h.state, 'lease_ends', h.lease_ends, 'failures', h.failures }
   return { 'id', id, unpack(found and found[2] or now) }
 end
+
+-- ---- what waits ------------------------------------------------------------------------------------------------
+
+-- By what the keys of a queue begin with (`base`): the streams of what waits, one for each schema version, and the set
+-- of the versions of which something may wait.
+local function base_of(id) return partition_keys .. 'q:' .. string.match(id, '^(.*)%-') .. ':' end -- ids carry the queue
+local function versions_of(base) return base .. 'versions' end
+local function stream_of(base, version) return base .. 'ready:' .. version end
+local function waiting_in(base)
+  local sum = 0
+  for _, version in ipairs(redis.call('SMEMBERS', versions_of(base))) do
+    sum = sum + redis.call('XLEN', stream_of(base, version))
+  end
+  return sum
+end

@@ -1,7 +1,7 @@
 #!lua flags=allow-oom
 -- mend: put one handoff back into just the indexes that its record demands.
 --
--- keys: @queue handoff holds ready
+-- keys: @queue handoff versions holds ready
 -- args: @call @queue id entry
 -- gives: mended what | sound
 --
@@ -12,6 +12,7 @@ local h = load(handoff)
 h.id = id
 for _, index in ipairs({ timers, held, expiries, leases, final, dead, holds }) do sound('zset', index) end
 sound('stream', ready)
+sound('set', versions)
 sound_places(places_of(h))
 local mended, demanded = {}, {}
 local function note(what) mended[#mended + 1] = what end
@@ -48,6 +49,8 @@ end
 if entry ~= '' and not (demanded.ready and h.entry == entry) and redis.call('XDEL', ready, entry) == 1 then
   note('ready')
 end
+-- guard: waiting, and its version is not known to wait
+if demanded.versions and redis.call('SADD', versions, h.version) == 1 then note('versions') end
 -- A stream that began anew may have given the same entry id to another handoff.
 local mine = demanded.ready and redis.call('XRANGE', ready_of(h), h.entry, h.entry)[1]
 -- guard: waiting, and not in the stream

@@ -14,12 +14,11 @@ local before = redis.call('GET', pick)
 -- guard: nothing was picked by this request
 if not before then return answer('unheard') end
 local id, fence = string.match(before, '^(%S+) (%d+)')
-local base = partition_keys .. 'q:' .. string.match(id, '^(.*)%-') .. ':' -- ids carry the queue
-local facts, h = redis.call('HGETALL', base .. 'h:' .. id), {}
+local facts, h = redis.call('HGETALL', base_of(id) .. 'h:' .. id), {}
 for i = 1, #facts, 2 do h[facts[i]] = facts[i + 1] end
 -- guard: the lease of then is over
 if h.state ~= 'leased' or h.fence ~= fence then return answer('unheard') end
-facts[#facts + 1], facts[#facts + 2] = 'waiting', text(redis.call('XLEN', base .. 'ready:' .. h.version))
+facts[#facts + 1], facts[#facts + 2] = 'waiting', text(waiting_in(base_of(id)))
 local entry = read_entry(h.picked, h)
 redis.call('SET', pick, id .. ' ' .. fence .. ' again', 'KEEPTTL')
 return answer('repeated', facts, entry)

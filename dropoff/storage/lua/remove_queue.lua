@@ -1,7 +1,7 @@
 #!lua flags=allow-oom
 -- remove_queue: remove a queue in which nothing is left.
 --
--- keys: @queue pickers queues ready
+-- keys: @queue versions pickers queues
 -- args: @call @queue queue expected
 -- gives: removed | absent | stale | refused
 local stop = stopped_at_gate('operating')
@@ -12,7 +12,8 @@ local rev = redis.call('HGET', config, 'rev')
 if not rev then return answer('absent') end
 -- guard: the queue that was seen
 if rev ~= expected then return answer('stale') end
-local left = redis.call('XLEN', ready)
+local left, streams = waiting_in(queue_keys), {}
+for i, version in ipairs(redis.call('SMEMBERS', versions)) do streams[i] = stream_of(queue_keys, version) end
 for _, index in ipairs({ leases, timers, held, final, dead }) do left = left + redis.call('ZCARD', index) end
 -- guard: nothing is left in it
 if left > 0 then return refused('queue_not_empty', { 'queue', queue, 'left', text(left) }) end
@@ -20,5 +21,5 @@ sound('stream', ledger)
 sound('hash', queues)
 local entry = write_entry('remove_queue', { 'queue', queue, 'rev', rev })
 redis.call('HDEL', queues, queue)
-redis.call('DEL', config, ready, pickers, expiries)
+redis.call('DEL', config, versions, pickers, expiries, unpack(streams))
 return answer('removed', {}, entry)
