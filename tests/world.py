@@ -8,7 +8,7 @@ out; they speak to the real store and to its model alike.
 import asyncio
 import hashlib
 import itertools
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final, TypeVar
 
 import msgspec
@@ -156,9 +156,11 @@ async def drop_off(
     )
 
 
-async def pick_up(store: Store, by: Caller = BOB, *, queue: Queue = QUEUE, key: str = "") -> PickedUp:
+async def pick_up(
+    store: Store, by: Caller = BOB, *, queue: Queue = QUEUE, key: str = "", accepts: Sequence[str] = ()
+) -> PickedUp:
     """Pick up what must be there."""
-    picked = await store.pick_up(by, queue, key_or_new(key))
+    picked = await store.pick_up(by, queue, key_or_new(key), accepts)
     assert picked is not None, "nothing was waiting"
     return picked
 

@@ -95,7 +95,7 @@ class Picking(Asking):
         ends = loop.time() + request.wait_seconds
         async with self.store.waiting_for_work(names) as place:  # before the first look, or a drop could slip between
             while True:
-                found = await self._tried(self._known_or_given_back(caller, request.queue, requests, keyed=bool(key)))
+                found = await self._tried(self._known_or_given_back(caller, request, requests, keyed=bool(key)))
                 left = ends - loop.time()
                 if not isinstance(found, NothingToPickUp) or left <= 0 or not await place.news(left):
                     return found
@@ -117,9 +117,9 @@ class Picking(Asking):
             found = await trying
             await self.take_back(() if isinstance(found, NothingToPickUp) else found)
 
-    async def _known_or_given_back(self, caller: Caller, name: str, requests: list[str], *, keyed: bool) -> Found:
+    async def _known_or_given_back(self, caller: Caller, asked: PickUp, requests: list[str], *, keyed: bool) -> Found:
         try:
-            return await self._first_few(caller, name, requests)
+            return await self._first_few(caller, asked, requests)
         except BrokerUnavailable as error:
             if error.stored == "unknown" and not keyed:
                 giving = asyncio.create_task(self._give_back(caller.agent, requests), name="dropoff picks, given back")
@@ -146,20 +146,20 @@ class Picking(Asking):
         names = policy.allowed(caller, "pick", await self.store.queues())
         return names or (policy.only_one(caller, "pick", "pick_up", ()),)
 
-    async def _first_few(self, caller: Caller, name: str, requests: list[str]) -> Found:
+    async def _first_few(self, caller: Caller, asked: PickUp, requests: list[str]) -> Found:
         """The first decides whether there is anything; a refusal of a later one takes nothing of what is had.
 
         But what may have been leased, and nobody knows, is said, once all have their end: under the same key all of
         them come back.
         """
         request, *others = requests
-        first = await self._decided(caller, lambda caller: self._first(caller, name, request))
+        first = await self._decided(caller, lambda caller: self._first(caller, asked, request))
         if isinstance(first, NothingToPickUp):
             return first
 
         async def another(request: str) -> PickedUp | NothingToPickUp:
             try:
-                return await self._decided(caller, lambda caller: self._first(caller, name, request))
+                return await self._decided(caller, lambda caller: self._first(caller, asked, request))
             except DropoffError as error:
                 if isinstance(error, BrokerUnavailable) and error.stored == "unknown":
                     raise
@@ -171,15 +171,15 @@ class Picking(Asking):
                 raise lost
         return (first, *(picked for picked in more if isinstance(picked, PickedUp)))
 
-    async def _first(self, caller: Caller, name: str, request: str) -> PickedUp | NothingToPickUp:
+    async def _first(self, caller: Caller, asked: PickUp, request: str) -> PickedUp | NothingToPickUp:
         """From the named queue, or from the first of the caller's that has work; where to begin is left to chance."""
-        names = await self._pickable(caller, name)
+        names = await self._pickable(caller, asked.queue)
         begin = self._unique(1)[0] % len(names)
         queues = await self.store.queues()
         paused = 0
         for queue in (*names[begin:], *names[:begin]):
             try:
-                picked = await self.store.pick_up(caller, queues[queue], request)
+                picked = await self.store.pick_up(caller, queues[queue], request, asked.accepts)
             except Paused:
                 paused += 1
                 continue

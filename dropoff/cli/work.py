@@ -42,14 +42,20 @@ def drop(session: Session, queue: str, payload: str | None, note: str, delay: in
 @click.option(
     "--wait", type=DURATION, default=20, show_default=True, help="Seconds to wait when there is no work; or 5m, 2h."
 )
+@click.option(
+    "--accepts",
+    multiple=True,
+    metavar="SCHEMA@V",
+    help="Only work that fits this schema: research@3. Can be given several times; not at all: whatever comes.",
+)
 @pass_session
-def pick(session: Session, queue: str, wait: int) -> int:
+def pick(session: Session, queue: str, wait: int, accepts: tuple[str, ...]) -> int:
     """Pick up the oldest waiting work of QUEUE.
 
     With exit code 7 there was none. You hold the work until its lease ends: finish it with `dropoff complete`, or give
     it back with `dropoff back`.
     """
-    answer = _waited_for(session, queue, wait)
+    answer = _waited_for(session, {"queue": queue, "accepts": list(accepts)}, wait)
     if answer["status"] != "picked_up":
         paused = f" It is paused: dropoff queue resume {queue}" if answer.get("paused") else ""
         session.shown.say(f"Nothing to pick up from '{queue}'.{paused}")
@@ -96,7 +102,7 @@ def back(session: Session, lease: str, outcome: str, reason: str, delay: int | N
     _done(session, answer, f"Handed back {answer['handoff_id']}: {answer.get('state', outcome)}.")
 
 
-def _waited_for(session: Session, queue: str, wait: int) -> Answer:
+def _waited_for(session: Session, wanted: Answer, wait: int) -> Answer:
     """The work, or the last word that there is none; waits longer than one call may by asking again.
 
     A broker that is stopped lets go whoever waits, before the time is up. Who is asked again then has gone, or is back.
@@ -104,7 +110,7 @@ def _waited_for(session: Session, queue: str, wait: int) -> Answer:
     end = time.monotonic() + wait
     while True:
         asked = min(max(0, round(end - time.monotonic())), limits.WAIT_S_MAX)
-        answer = session.broker.call("pick_up", {"queue": queue, "wait_seconds": asked})
+        answer = session.broker.call("pick_up", {**wanted, "wait_seconds": asked})
         if answer["status"] == "picked_up" or end - time.monotonic() < SOON_S:
             return answer
         time.sleep(AGAIN_S)

@@ -16,6 +16,7 @@ Note = Annotated[str, Meta(max_length=limits.NOTE_CHARS_MAX)]
 Reason = Annotated[str, Meta(max_length=limits.REASON_CHARS_MAX)]
 Wait = Annotated[int, Meta(ge=0, le=limits.WAIT_S_MAX)]
 Delay = Annotated[int, Meta(ge=0, le=limits.DELAY_MS_MAX // 1000)]
+SchemaRef = Annotated[str, Meta(pattern=r"^[a-z0-9]([a-z0-9._-]{0,62}[a-z0-9])?@[1-9][0-9]{0,8}$")]
 Outcome = Literal["try_again", "not_for_me", "impossible"]
 
 
@@ -29,6 +30,10 @@ class DropOff(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 class PickUp(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     queue: Annotated[str, Meta(description="Left out: from any of yours.")] = ""
     wait_seconds: Annotated[Wait, Meta(description="Wait this long for work.")] = limits.WAIT_S_DEFAULT
+    accepts: Annotated[
+        tuple[SchemaRef, ...],
+        Meta(max_length=100, description="The schemas that you can read, as research@3; left out: all."),
+    ] = ()  # for programs, which know; a model reads what comes
 
 
 class Next(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

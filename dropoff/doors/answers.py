@@ -73,6 +73,7 @@ def picked_up(picked: PickedUp | NothingToPickUp) -> Answer:
         "lease_id": picked.lease.id,
         "handoff_id": handoff.id,
         "queue": handoff.queue,
+        "schema": handoff.schema,
         "from_agent": handoff.sender,
         "dropped_off_at": iso(handoff.dropped_ms),
         "attempt": handoff.attempt,

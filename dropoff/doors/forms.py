@@ -9,7 +9,7 @@ through. Plain fields are bounded here. What stands in a free object is not look
 payload, a result, a checkpoint) bounds it by its own limits and refuses in its own words.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache, partial
 from typing import Any, Final, cast
 
@@ -28,9 +28,9 @@ _UNKNOWN: Final[Json] = {"default": ""}  # a field that the form does not have
 class Form:
     """One shape, its gate compiled once."""
 
-    def __init__(self, kind: type[Any]) -> None:
+    def __init__(self, kind: type[Any], without: Sequence[str]) -> None:
         self.kind = kind
-        self.schema: Final = flat_schema(kind)
+        self.schema: Final = flat_schema(kind, without=without)
         self._gate = Gate(Schema.of(kind.__name__, 1, self.schema))
 
     def read(self, given: Mapping[str, Any], name: str) -> Any:
@@ -90,18 +90,22 @@ def _whole(value: Any) -> Any:
 
 
 @cache
-def form_of(kind: type[Any]) -> Form:
-    return Form(kind)
+def form_of(kind: type[Any], without: Sequence[str] = ()) -> Form:
+    return Form(kind, without)
 
 
-def flat_schema(kind: type[Any]) -> Json:
+def flat_schema(kind: type[Any], without: Sequence[str] = ()) -> Json:
     """The Struct as JSON Schema, its root an object and no reference: a Struct inside stands where it is used.
 
-    Null means of any argument that it was not given, so that no schema needs to say it.
+    Null means of any argument that it was not given, so that no schema needs to say it. Fields named in `without` are
+    left out, so they are unknown: only such as have a default.
     """
     schema = msgspec.json.schema(kind)
     definitions: Json = schema.pop("$defs", {})
-    return _flat(schema, definitions)
+    flat = _flat(schema, definitions)
+    for field in without:
+        del flat["properties"][field]
+    return flat
 
 
 def _flat(schema: Json, definitions: Json) -> Json:

@@ -40,6 +40,7 @@ class AgentVerb(NamedTuple):
     call: Call
     statuses: tuple[str, ...]  # what an answer may begin with, beside `refused`
     ids: tuple[str, ...] = ("handoff_id",)  # what it may name
+    programs_only: tuple[str, ...] = ()  # arguments that the tool does not have: what only a program can know
 
     @property
     def waits(self) -> bool:
@@ -102,6 +103,7 @@ VERBS: Final = (
         _pick_up,
         ("picked_up", "nothing_to_pick_up"),
         ("handoff_id", "lease_id"),
+        programs_only=("accepts",),
     ),
     AgentVerb(
         "complete_handoff",
@@ -169,8 +171,8 @@ VERBS: Final = (
 
 
 def input_schema(verb: AgentVerb) -> dict[str, Any]:
-    """The arguments as JSON Schema, flat: the root an object, no references, `payload` and the like last."""
-    return _terse(flat_schema(verb.request))
+    """The tool's arguments as JSON Schema, flat: the root an object, no references, `payload` and the like last."""
+    return _terse(flat_schema(verb.request, without=verb.programs_only))
 
 
 def _terse(schema: dict[str, Any]) -> dict[str, Any]:
@@ -185,9 +187,14 @@ def _terse(schema: dict[str, Any]) -> dict[str, Any]:
 
 def arguments(verb: AgentVerb, given: Mapping[str, Any], name: str) -> Any:
     """The request that these arguments make. Raises `ArgumentsInvalid` with every problem; `name` is the verb's name
-    at this door. Null and "" for an optional argument mean that it was not given.
+    at this door, the tool's or the path's. Null and "" for an optional argument mean that it was not given.
     """
     return form_of(verb.request).read(given, name)
+
+
+def tool_arguments(verb: AgentVerb, given: Mapping[str, Any]) -> Any:
+    """The same of a call of the tool."""
+    return form_of(verb.request, verb.programs_only).read(given, verb.tool)
 
 
 def by_path(name: str) -> AgentVerb | None:

@@ -32,6 +32,7 @@ CONTENTS: Final = (b"", b"", b'{"a":1}', b'{"b":"\xc3\xa9"}')  # an empty one st
 PAYLOADS: Final = (b'{"a":1}', b'{"b":"\xc3\xa9"}')
 CLOCK_MS: Final = (0, 1, 999, 1_000, 5_000, 5_000, world.LEASE_MS, world.LEASE_MS, 400_000, 86_400_000)
 ROUND_MS: Final = (0, 1_000, 5_000, 20_000, world.LEASE_MS)
+VERSIONS: Final = ("research@1", "research@2", "research@3")
 KEYS: Final = ("", "", "", "k1", "k2")  # "": one that nobody has used
 
 Args = dict[str, Any]
@@ -93,7 +94,9 @@ def _drop_off(random: Random) -> Args:
 def _pick_up(random: Random) -> Args:
     """Mostly from where most waits."""
     of = _queue(random)
-    return _who(random) | of | {"queue": "" if _often(random, 0.7) else of["queue"], "key": random.choice(KEYS)}
+    of = of | {"queue": "" if _often(random, 0.7) else of["queue"]}
+    accepts = random.choice(((), (), (), VERSIONS[:1], VERSIONS[1:], ("other@1",)))
+    return _who(random) | of | {"key": random.choice(KEYS), "accepts": accepts}
 
 
 def _extend(random: Random) -> Args:
@@ -176,6 +179,7 @@ def _settings(random: Random) -> Args:
         "approval": _often(random, 0.3),
         "expires_ms": random.choice((0, 5_000, 90_000)),
         "retention_ms": random.choice((1_000, 60_000, 86_400_000)),
+        "schema": random.choice(VERSIONS),
     }
     changes = {name: some[name] for name in random.sample(sorted(some), 2)}
     return changes | {"state": some["state"]} if _often(random, 0.5) else changes

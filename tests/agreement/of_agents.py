@@ -37,10 +37,12 @@ class OfAgents(Subjects):
             )
         )
 
-    async def pick_up(self, who: str, outdated: bool, queue: str, old_settings: bool, key: str) -> None:
+    async def pick_up(
+        self, who: str, outdated: bool, queue: str, old_settings: bool, key: str, accepts: tuple[str, ...]
+    ) -> None:
         caller, key = self._caller(who, outdated), world.key_or_new(key)
         of = self._queue(queue or await self._with_work(), old_settings)
-        picked = await self.ask(lambda store: store.pick_up(caller, of, key))
+        picked = await self.ask(lambda store: store.pick_up(caller, of, key, accepts))
         if isinstance(picked, PickedUp):
             self.leases.append((picked.lease, who))
 

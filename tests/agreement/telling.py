@@ -31,7 +31,7 @@ class Telling(OfAgents, OfClock, OfOperators, OfAuthority):
 
     async def take_and_give_back(self, queue: str, verb: str, rounds: int) -> None:
         for _ in range(rounds):
-            await self.pick_up("bob", False, queue, False, "")
+            await self.pick_up("bob", False, queue, False, "", ())
             if verb == "freed":
                 await self.release("ops", False, 0, False, "")
             elif verb == "recalled":

@@ -34,6 +34,7 @@ class PickUpAnswer(Shape, frozen=True, kw_only=True):
     lease_id: str = ""
     handoff_id: str = ""
     queue: str = ""
+    schema: str = ""
     from_agent: str = ""
     dropped_off_at: Time = ""
     attempt: int = 0

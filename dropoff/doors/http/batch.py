@@ -76,7 +76,7 @@ class _PickUpSeveral(PickUp, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 
 async def _pick_up_several(broker: Broker, caller: Caller, request: _PickUpSeveral, key: str) -> Answer:
-    wanted = PickUp(queue=request.queue, wait_seconds=request.wait_seconds)
+    wanted = PickUp(queue=request.queue, wait_seconds=request.wait_seconds, accepts=request.accepts)
     return answers.picked_up_several(await broker.pick_up_several(caller, wanted, request.at_most, key))
 
 

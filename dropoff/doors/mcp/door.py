@@ -177,7 +177,7 @@ class McpDoor:
     async def _answer(self, visit: Visit, verb: AgentVerb, params: types.CallToolRequestParams) -> Answer:
         meta: dict[str, Any] = dict(params.meta or {})
         key = beside.request_key(meta.get(REQUEST_KEY), verb.tool, f'_meta["{REQUEST_KEY}"]')
-        request = verbs.arguments(verb, params.arguments or {}, verb.tool)
+        request = verbs.tool_arguments(verb, params.arguments or {})
         trace = beside.trace(meta.get(TRACE)) or visit.caller.trace
         call = verb.call(self._broker, msgspec.structs.replace(visit.caller, trace=trace), request, key)
         answer = await (while_here(visit.receive, call) if verb.waits and request.wait_seconds else call)
