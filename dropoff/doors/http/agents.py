@@ -16,7 +16,7 @@ from dropoff.doors.http.table import Row
 from dropoff.doors.leaving import require_here, while_here
 from dropoff.doors.verbs import AgentVerb
 
-ANSWERS: Final[dict[str, type[Any]]] = {
+ANSWERS: Final[dict[str, Any]] = {
     "drop_off": shapes.DropOffAnswer,
     "pick_up": shapes.PickUpAnswer,
     "complete": shapes.CompleteAnswer,

@@ -6,11 +6,10 @@ answers with them. What is absent there has a default here.
 
 from typing import Any, Literal
 
-import msgspec
-
 from dropoff.core.ledger import Receipt
 from dropoff.core.lifecycle import State
 from dropoff.doors.http.shapes import AttemptShape, Payload, Shape, Time
+from dropoff.errors import ErrorRecord
 
 
 class DropOffAnswer(Shape, frozen=True, kw_only=True):
@@ -25,27 +24,50 @@ class DropOffAnswer(Shape, frozen=True, kw_only=True):
     warning: str = ""
 
 
-class PickUpAnswer(Shape, frozen=True, kw_only=True):
-    """With `nothing_to_pick_up` there is a hint, `paused` where that is an operator's word, and nothing else."""
+class PickedUpAnswer(Shape, frozen=True, kw_only=True, tag_field="status", tag="picked_up"):
+    """Work, and the lease under which it is held."""
 
-    status: Literal["picked_up", "nothing_to_pick_up"]
-    hint: str = ""
-    paused: bool = False
-    lease_id: str = ""
-    handoff_id: str = ""
-    queue: str = ""
-    schema: str = ""
-    from_agent: str = ""
-    dropped_off_at: Time = ""
-    attempt: int = 0
-    max_attempts: int = 0
-    lease_ends_at: Time = ""
+    lease_id: str
+    handoff_id: str
+    queue: str
+    schema: str
+    from_agent: str
+    dropped_off_at: Time
+    attempt: int
+    max_attempts: int
+    lease_ends_at: Time
     note: str = ""
-    waiting: int = 0
+    waiting: int
     previous_attempts: tuple[AttemptShape, ...] = ()
     checkpoint: Payload = {}
-    payload: Payload = {}
-    receipt: Receipt | msgspec.UnsetType = msgspec.UNSET
+    payload: Payload
+    receipt: Receipt
+
+
+class NothingAnswer(Shape, frozen=True, kw_only=True, tag_field="status", tag="nothing_to_pick_up"):
+    """No work; `paused` where that is an operator's word."""
+
+    hint: str
+    paused: bool = False
+
+
+PickUpAnswer = PickedUpAnswer | NothingAnswer
+
+
+class SeveralPickedUp(Shape, frozen=True, kw_only=True):
+    """What a `pick_up` of a batch answers that says `at_most`; with none there is a hint, as with one."""
+
+    status: Literal["picked_up", "nothing_to_pick_up"]
+    handoffs: tuple[PickedUpAnswer, ...]
+    hint: str = ""
+    paused: bool = False
+
+
+class Refused(Shape, frozen=True, kw_only=True):
+    """A refusal where an answer would stand: of one call of a batch, or of a tool."""
+
+    status: Literal["refused"]
+    error: ErrorRecord
 
 
 class CompleteAnswer(Shape, frozen=True, kw_only=True):

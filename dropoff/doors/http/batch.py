@@ -71,11 +71,13 @@ class _Outline(Shape, frozen=True, kw_only=True):
     calls: Annotated[list[Any], Meta(max_length=limits.BATCH_CALLS_MAX)]
 
 
-class _PickUpSeveral(PickUp, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class PickUpSeveral(PickUp, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A `pick_up` that takes what else is there, up to so many."""
+
     at_most: Annotated[int, Meta(ge=1, le=limits.PICKED_AT_ONCE_MAX)]
 
 
-async def _pick_up_several(broker: Broker, caller: Caller, request: _PickUpSeveral, key: str) -> Answer:
+async def _pick_up_several(broker: Broker, caller: Caller, request: PickUpSeveral, key: str) -> Answer:
     wanted = PickUp(queue=request.queue, wait_seconds=request.wait_seconds, accepts=request.accepts)
     return answers.picked_up_several(await broker.pick_up_several(caller, wanted, request.at_most, key))
 
@@ -117,7 +119,7 @@ def _one(given: object) -> Understood:
         if verb is None:
             raise _no_verb(call.verb)
         if verb.path == "pick_up" and call.arguments.get("at_most") is not None:
-            verb = verb._replace(request=_PickUpSeveral, call=_pick_up_several)
+            verb = verb._replace(request=PickUpSeveral, call=_pick_up_several)
         return Asked(verb, verbs.arguments(verb, call.arguments, call.verb), beside.request_key(call.key, NAME, "key"))
     except DropoffError as error:
         return error

@@ -1,12 +1,15 @@
 """The OpenAPI 3.1 document, made from the same rows that are served and the same Structs that are read and written."""
 
 from collections.abc import Iterable, Sequence
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 import msgspec
 
 from dropoff import errors
-from dropoff.doors.http import problems, shapes
+from dropoff.doors import verbs
+from dropoff.doors.http import agents, problems, shapes
+from dropoff.doors.http.agents_shapes import Refused, SeveralPickedUp
+from dropoff.doors.http.batch import BatchAnswer, BatchCall, PickUpSeveral
 from dropoff.doors.http.problems import ProblemDetails
 from dropoff.doors.http.table import Row
 
@@ -61,14 +64,40 @@ def document(rows: Sequence[Row], version: str) -> bytes:
 
 
 def _components(rows: Iterable[Row]) -> Json:
-    kinds = {kind for row in rows for kind in (row.takes, row.gives) if kind is not dict}
-    ordered = sorted({*kinds, ProblemDetails, shapes.Health}, key=lambda kind: kind.__name__)
+    kinds = {kind for row in rows for side in (row.takes, row.gives) for kind in _each(side) if kind is not dict}
+    kinds |= {ProblemDetails, shapes.Health, PickUpSeveral, SeveralPickedUp, Refused}
+    ordered = sorted(kinds, key=lambda kind: kind.__name__)
     _, components = msgspec.json.schema_components(ordered, ref_template="#/components/schemas/{name}")
+    _say_what_structs_cannot(components)
     return dict(sorted(components.items()))
 
 
-def _ref(kind: type[Any]) -> Json:
-    return {"$ref": f"#/components/schemas/{kind.__name__}"}
+def _say_what_structs_cannot(components: Json) -> None:
+    """Nothing crosses that is not announced; which codes there are; what may stand in a batch."""
+    for component in components.values():
+        component["additionalProperties"] = False
+    codes = [row["code"] for row in errors.table()]
+    for kind in (ProblemDetails, errors.ErrorRecord):
+        components[kind.__name__]["properties"]["code"] = {"enum": codes}
+    call = components[BatchCall.__name__]["properties"]
+    call["verb"] = {"enum": [verb.path for verb in verbs.VERBS]}
+    call["arguments"] = _one_of(*(verb.request for verb in verbs.VERBS), PickUpSeveral) | {"default": {}}
+    answers = components[BatchAnswer.__name__]["properties"]["answers"]
+    answers["items"] = _one_of(*agents.ANSWERS.values(), SeveralPickedUp, Refused)
+
+
+def _each(kind: Any) -> tuple[Any, ...]:
+    """The Structs that a row may take or give: one, or each of a union."""
+    return get_args(kind) or (kind,)
+
+
+def _one_of(*kinds: Any) -> Json:
+    return {"anyOf": [_ref(one) for kind in kinds for one in _each(kind)]}
+
+
+def _ref(kind: Any) -> Json:
+    each = _each(kind)
+    return {"$ref": f"#/components/schemas/{kind.__name__}"} if len(each) == 1 else _one_of(*each)
 
 
 def _operation(row: Row, components: Json) -> Json:

@@ -9,7 +9,13 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
-Time = Annotated[str, Meta(description="ISO 8601, UTC, to the second.")]
+Time = Annotated[
+    str,
+    Meta(
+        description="ISO 8601, UTC, to the second.",
+        pattern="^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z$",
+    ),
+]
 Payload = dict[str, Any]
 
 

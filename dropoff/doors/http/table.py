@@ -20,7 +20,7 @@ class Row(NamedTuple):
     name: str  # what a refusal calls it, and the operation's id
     summary: str
     takes: type[Any]  # the body's Struct, or the query's for a GET; `dict` for an object of any kind
-    gives: type[Any]
+    gives: Any  # the answer's Struct, or one of several
     errors: tuple[str, ...]  # codes, beside those that every row may answer
     answer: Answering
     keyed: bool = False  # heeds Idempotency-Key
