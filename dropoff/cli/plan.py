@@ -82,9 +82,13 @@ def _version_conflict(wanted: SchemaWanted, ref: str, is_registered: bool, refs:
         return f"schema {named}: the content of {wanted.path.name} is registered as {ref}; name the file {ref}.json"
     if named in refs:
         return (
-            f"schema {named}: is registered with other content, and a version never changes; name the file {ref}.json"
+            f"schema {named}: is registered with other content, and a version never changes; name the file {ref}.json "
+            f"and leave {named}.json as it was"
         )
-    return f"schema {named}: would become {ref}, the next free version; name the file {ref}.json"
+    return (
+        f"schema {named}: would become {ref}, the next free version; list the versions before it as well "
+        f'({wanted.name} = [..., "{wanted.path.name}"]), or name the file {ref}.json'
+    )
 
 
 def _queue(

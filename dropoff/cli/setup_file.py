@@ -5,6 +5,9 @@ name and never skipped: a limit that is silently ignored is worse than none. The
 `core/limits.py`; it judges again, and here they only see to it that a slip in the last line does not leave the first
 half done.
 
+A schema is a file, or a list of files where it has several versions: a broker that begins with the second one would
+call it the first. They are registered in the order of the versions that their names say, however they are listed.
+
 What the file leaves out of a queue is the default, for the file is the whole set-up. The one exception is `state`: a
 queue that somebody has paused in the night is not opened by the next `apply`, unless the file says `state = "open"`.
 """
@@ -123,7 +126,7 @@ def read(path: Path) -> SetUp:
     if problems:
         raise FileRefused(path, problems)
     return SetUp(
-        schemas=tuple(_schema(name, path.parent / file) for name, file in content.get("schemas", {}).items()),
+        schemas=tuple(one for name in content.get("schemas", {}) for one in _versions(name, path.parent, content)),
         queues=tuple(_queue(name, table) for name, table in content.get("queues", {}).items()),
         agents=tuple(_agent(name, table) for name, table in content.get("agents", {}).items()),
     )
@@ -160,9 +163,9 @@ def _shape_problems(content: Mapping[str, Any]) -> Iterator[str]:
             yield f"[{section}]: unknown{_meant(section, ['schemas', *KEYS])}"
         elif not isinstance(found, dict):
             yield f"{section}: not a table"
-    for name, file in _section(content, "schemas").items():
-        if not isinstance(file, str):
-            yield f"schemas.{name}: not the path of a file"
+    for name, files in _section(content, "schemas").items():
+        if not files or not all(isinstance(file, str) for file in _listed(files)):
+            yield f"schemas.{name}: not the path of a file, nor a list of them"
     for section, keys in KEYS.items():
         named = _section(content, section)
         yield from (f"{section}.{name}: not a table" for name, table in named.items() if not isinstance(table, dict))
@@ -227,6 +230,16 @@ def _queue_problems(where: str, table: dict[str, Any]) -> Iterator[str]:
 
 
 # ---- what is read -----------------------------------------------------------------------------------------------
+
+
+def _versions(name: str, folder: Path, content: Mapping[str, Any]) -> list[SchemaWanted]:
+    """Those whose names say no version come last: what is newest is usually what is worked on."""
+    found = [_schema(name, folder / file) for file in _listed(content["schemas"][name])]
+    return sorted(found, key=lambda one: (one.version is None, one.version or 0))
+
+
+def _listed(files: Any) -> list[Any]:
+    return cast("list[Any]", files) if isinstance(files, list) else [files]
 
 
 def _schema(name: str, path: Path) -> SchemaWanted:

@@ -10,9 +10,10 @@ set -eu
 
 url=${DROPOFF_URL:-http://127.0.0.1:8787}
 operator=${DROPOFF_BEARER:?is not set: the line in operator.bearer in the data folder of the broker}
+contract=$(dirname "$0")/../../schemas/payloads/curl.question@1.json
 run=$(date +%s)-$$ # agents are new each time, because a bearer is shown only once
 
-# ask WHO METHOD PATH [BODY]: sets $status and $body. The bearer goes in by a pipe, for others can read our arguments.
+# ask WHO METHOD PATH [BODY|@FILE]: sets $status and $body. The bearer goes in by a pipe, for others can read our arguments.
 ask() {
   answer=$(printf 'authorization: Bearer %s\n' "$1" |
     curl --silent --show-error --max-time 60 --noproxy '*' -H @- -w '\n%{http_code}' -X "$2" "$url$3" ${4:+-d "$4"})
@@ -35,10 +36,7 @@ expect() {
 # field NAME: the text of this field in the last answer.
 field() { printf '%s' "$body" | sed -n "s/.*\"$1\":\"\([^\"]*\)\".*/\1/p"; }
 
-ask "$operator" POST /v1/schemas/curl.question '{
-  "type": "object",
-  "properties": {"question": {"description": "One question.", "type": "string", "minLength": 3, "maxLength": 300}},
-  "required": ["question"], "additionalProperties": false}'
+ask "$operator" POST /v1/schemas/curl.question "@$contract"
 expect 200 '"schema":"curl.question@' "a schema is registered"
 
 ask "$operator" POST /v1/queues '{"name": "curl.questions", "schema": "curl.question@1", "purpose": "Questions by curl."}'

@@ -247,6 +247,40 @@ def test_a_version_never_changes_its_content(folder: Path):
     assert "would become brief@1" in new_as_ninth.conflicts[0]
 
 
+def test_several_versions_are_listed_and_made_in_their_order(folder: Path):
+    """A broker that began with the second would call it the first; where the first is, only the second is new."""
+    (folder / "brief@2.json").write_text(BRIEF.read_text().replace("200", "300"))
+    text = TOML.replace('"brief@1.json"', '["brief@2.json", "brief@1.json"]').replace(
+        'schema = "brief@1"', 'schema = "brief"'
+    )
+    made = planned(folder, NOTHING, text)
+    assert lines(made)[:3] == [
+        ("make", "brief@1", ""),
+        ("make", "brief@2", ""),
+        ("make", "research", "brief@2, lease 90s"),
+    ]
+    assert made.conflicts == ()
+    there = There(after(planned(folder, NOTHING)).schemas, [], [])
+    assert lines(planned(folder, there, text))[:2] == [("nothing", "brief@1", ""), ("make", "brief@2", "")]
+
+    [alone] = planned(folder, NOTHING, TOML.replace("brief@1.json", "brief@2.json")).conflicts[:1]
+    assert 'list the versions before it as well (brief = [..., "brief@2.json"])' in alone
+
+
+def test_a_file_whose_name_says_no_version_is_the_newest(folder: Path):
+    (folder / "draft.json").write_text(BRIEF.read_text().replace("200", "300"))
+    made = planned(folder, NOTHING, TOML.replace('"brief@1.json"', '["draft.json", "brief@1.json"]'))
+    made_of = {change.name: change.body["properties"]["topic"]["maxLength"] for change in made.changes[:2]}
+    assert made_of == {"brief@1": 200, "brief@2": 300}
+
+
+@pytest.mark.parametrize("files", ["7", "[]", "['brief@1.json', 7]", "''", "{}"])
+def test_what_names_no_file_is_refused(files: str, tmp_path: Path):
+    assert "schemas.brief: not the path of a file, nor a list of them" in refused(
+        f"[schemas]\nbrief = {files}\n", tmp_path
+    )
+
+
 def test_a_queue_of_a_schema_that_nobody_has_is_missing_it(folder: Path):
     made = planned(folder, NOTHING, TOML + "[queues.drafts]\nschema = 'draft@1'\n")
     assert made.missing == ("queue drafts: there is no schema 'draft@1', neither in the file nor registered",)
@@ -321,6 +355,39 @@ def test_it_is_made_as_the_file_says_and_again_changes_nothing(broker: Up, folde
     assert broker.ask("agent", "show", "bob").json["grants"] == ["drop:applied"]
     assert broker.ask("drop", "applied", payload, credential=bearers["ann"]).code in (3, 4)
     assert broker.ask("agent", "show", "operator").json["grants"] == ["admin"]
+
+
+def test_a_version_that_is_registered_with_other_content_keeps_everything_from_being_done(broker: Up, tmp_path: Path):
+    """It is told with the name that the file should have; under that name it is made, and again it is unchanged."""
+    first, second = tmp_path / "letter@1.json", tmp_path / "letter@2.json"
+    first.write_text(BRIEF.read_text())
+    file = tmp_path / "dropoff.toml"
+    file.write_text("[schemas]\nletter = 'letter@1.json'\n")
+    assert ("made", "letter@1") in changes(broker.ask("apply", str(file)))
+    assert ("unchanged", "letter@1") in changes(broker.ask("apply", str(file)))
+
+    first.write_text(BRIEF.read_text().replace("200", "300"))
+    file.write_text("[schemas]\nletter = 'letter@1.json'\n[queues.letters]\nschema = 'letter'\n[agents.postman]\n")
+    before = broker.ask("schema", "ls").json
+    for flags in ((), ("--dry-run",)):
+        heard = broker.ask("apply", str(file), *flags)
+        assert (heard.code, heard.out) == (5, "")
+        assert "Nothing was changed." in heard.err
+        assert (
+            "schema letter@1: is registered with other content, and a version never changes; "
+            "name the file letter@2.json and leave letter@1.json as it was"
+        ) in heard.err
+    assert broker.ask("schema", "ls").json == before
+    assert broker.ask("queue", "show", "letters").code == 3
+    assert broker.ask("agent", "show", "postman").code == 3
+
+    first.rename(second)
+    first.write_text(BRIEF.read_text())
+    file.write_text(file.read_text().replace("'letter@1.json'", "['letter@1.json', 'letter@2.json']"))
+    done = changes(broker.ask("apply", str(file)))
+    assert {("unchanged", "letter@1"), ("made", "letter@2"), ("made", "letters")} <= set(done)
+    assert broker.ask("queue", "show", "letters").json["schema"] == "letter@2"
+    assert {change for change, _ in changes(broker.ask("apply", str(file)))} == {"unchanged"}
 
 
 def test_settings_and_state_of_a_queue_become_what_the_file_says(broker: Up, folder: Path):
