@@ -30,7 +30,7 @@ from tests.doors.mcp.wire import Agent as Named
 from tests.doors.served import serving
 from tests.readme import README
 from tests.servers import Server
-from tests.wire.held import PROBLEM, Crossing, File, Held, Recorder, as_for_anybody
+from tests.wire.held import PROBLEM, Crossing, File, Held, Recorder
 
 Json = dict[str, Any]
 
@@ -463,6 +463,8 @@ DRIFTS: Final = {
     "an address without a row": crossing("/v1/melt", _THAWED),
     "work without a lease": crossing("/v1/pick_up", {"status": "picked_up", "handoff_id": "x"}),
     "an empty body": Crossing("POST", "/v1/thaw", "", b"", 200, "application/json", b""),
+    "another media type": Crossing("GET", "/livez", "", b"", 200, "text/html", b'{"status":"alive"}'),
+    "a field more in a refusal": refusal(more=1),
     "a code of no table": refusal(code="lost_lease"),
     "a code under another status": refusal(status=410),
     "a code that may be tried again": refusal(retry="later"),
@@ -499,8 +501,62 @@ def test_what_an_alternative_has_met_that_did_not_fit_is_unmet():
     assert "answers.json#/$defs/SeveralPickedUp/properties/hint" in left
 
 
-def test_a_tool_is_compared_in_all_that_does_not_depend_on_who_asks(held: Held):
-    row = {key: value for key, value in held.tools["drop_off"].items() if key != "path"}
-    other = row | {"description": "Other."}
-    assert as_for_anybody(row, row) == row
-    assert as_for_anybody(other, row) != row
+# ---- the same at /mcp -------------------------------------------------------------------------------------------
+
+
+def listing(**changes: Any) -> Crossing:
+    """A list of one tool as everybody sees it, but for this."""
+    [row] = [row for row in json.loads(wire.files()["tools.json"]) if row["name"] == "drop_off"]
+    del row["path"]
+    reply = {"jsonrpc": "2.0", "id": 1, "result": {"tools": [row | changes]}}
+    return crossing("/mcp", reply, asked={"method": "tools/list"})
+
+
+def called(*, told: Any = None, asked: Any = None, **changes: Any) -> Crossing:
+    """A call of withdraw_handoff and its result, but for this."""
+    content = {"status": "withdrawn", "handoff_id": "x"} if told is None else told
+    text = [{"type": "text", "text": json.dumps(content)}]
+    result = {"content": text, "structuredContent": content, "isError": "error" in content} | changes
+    params = {"name": "withdraw_handoff", "arguments": {"handoff_id": "x"}} | (asked or {})
+    reply = {"jsonrpc": "2.0", "id": 1, "result": result}
+    return crossing("/mcp", reply, asked={"method": "tools/call", "params": params})
+
+
+def refused(**changes: Any) -> Json:
+    return {"status": "refused", "error": {"code": "lease_lost", "message": "Stop.", "retry": "never"} | changes}
+
+
+MCP_DRIFTS: Final = {
+    "a tool's other description": listing(description="Other."),
+    "a tool's other annotations": listing(annotations=dict.fromkeys(
+        ("readOnlyHint", "destructiveHint", "idempotentHint", "openWorldHint"), True)),
+    "a root combinator": listing(inputSchema={"type": "object", "properties": {}, "required": [],
+        "additionalProperties": False, "anyOf": []}),
+    "a field more in a result": called(more=1),
+    "a field more in an answer": called(told={"status": "withdrawn", "handoff_id": "x", "more": 1}),
+    "a receipt in an answer": called(told={"status": "withdrawn", "handoff_id": "x", "receipt": {}}),
+    "a param more": called(asked={"more": 1}),
+    "an argument more": called(asked={"arguments": {"handoff_id": "x", "more": 1}}),
+    "a reply of another protocol": crossing("/mcp", {"jsonrpc": "1.0", "id": 1, "result": {}},
+        asked={"method": "ping"}),
+    "half a receipt": called(_meta={"dropoff/receipt": {"handoff_id": "x"}}),
+    "an answer of another tool": called(told={"status": "found", "handoff_id": "x"}),
+    "a refusal of another retry": called(told=refused(retry="later")),
+    "a refusal of no table": called(told=refused(code="lost_lease")),
+    "an error without its envelope": crossing("/mcp", {"error": {"code": -1, "message": "x"}}),
+    "a method without a schema": crossing("/mcp", {"jsonrpc": "2.0", "id": 1, "result": {}},
+        asked={"method": "resources/list"}),
+}  # fmt: skip
+
+
+def test_what_the_drifts_at_mcp_differ_from_is_right(held: Held):
+    for right in (listing(), called(), called(told=refused())):
+        held.hold(right)
+    assert "drop_off" in held.tools_met
+    assert "lease_lost" in held.codes_met
+
+
+@pytest.mark.parametrize("name", MCP_DRIFTS)
+def test_a_drift_at_mcp_is_noticed(name: str, held: Held):
+    with pytest.raises((AssertionError, jsonschema.ValidationError, KeyError)):
+        held.hold(MCP_DRIFTS[name])

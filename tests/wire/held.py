@@ -15,7 +15,6 @@ from urllib.parse import parse_qsl
 from jsonschema import Draft202012Validator, ValidationError, validators
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from dropoff.doors.mcp.results import RECEIPT
 from tests import wire
 
 Json = dict[str, Any]
@@ -236,13 +235,10 @@ class Held:
         tool = self.tools[params["name"]]
         self.files["mcp.json"].hold(params, "#/properties/call")
         self.files["mcp.json"].hold(result, f"#/properties/{params['name']}")
-        Draft202012Validator(tool["outputSchema"]).validate(result["structuredContent"])
         if result["isError"]:
             self._of_the_table(result["structuredContent"]["error"])
         else:
             Draft202012Validator(tool["inputSchema"]).validate(params.get("arguments", {}))
-        if RECEIPT in result.get("_meta", {}):
-            self.files["receipt.json"].hold(result["_meta"][RECEIPT])
 
 
 def as_for_anybody(tool: Json, row: Json) -> Json:
