@@ -4,7 +4,7 @@ A broker is asked only for a schema that is named rather than given as a file.
 """
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple
 from urllib.parse import quote
 
 import click
@@ -13,9 +13,6 @@ from dropoff.cli.schema_files import content_of, name_of
 from dropoff.cli.session import Command, Session, pass_session
 from dropoff.cli.shown import Column, as_json
 from dropoff.core.handoff import NAME
-
-if TYPE_CHECKING:
-    from dropoff.contracts.compare import Comparison
 
 Json = dict[str, Any]
 
@@ -43,36 +40,35 @@ def diff(session: Session, old: str, new: str) -> int:
     payload that shows it is given where one was found. The other direction, whether a worker that knows OLD can read
     all that fits NEW, is told, and does not count.
     """
+    import msgspec
+
     from dropoff.contracts.compare import compare
 
     if old == new == "-":
         raise click.UsageError("Only one of the two can be piped in.")
     before, after = _side(session, old), _side(session, new)
-    senders, readers = compare(before.content, after.content), compare(after.content, before.content)
+    senders: Json = msgspec.to_builtins(compare(before.content, after.content))
+    readers: Json = msgspec.to_builtins(compare(after.content, before.content))
     if session.shown.for_people:
-        _show_difference(session, before, after, senders, readers)
+        show_difference(session, before.named, after.named, senders, senders["more"])
+        seen = "" if readers["witness"] is None else f", such as {as_json(readers['witness'], 0)}"
+        session.shown.text(FOR_READERS[readers["verdict"]].format(old=before.named, new=after.named) + seen)
     else:
-        import msgspec
-
-        both = {"old": before.named, "new": after.named}
-        session.shown.data({**both, **msgspec.to_builtins(senders), "readers": readers})
-    return 0 if senders.verdict == "compatible" else DIFFERS
+        session.shown.data({"old": before.named, "new": after.named, **senders, "readers": readers})
+    return 0 if senders["verdict"] == "compatible" else DIFFERS
 
 
-def _show_difference(
-    session: Session, before: _Side, after: _Side, senders: "Comparison", readers: "Comparison"
-) -> None:
-    old, new = before.named, after.named
-    session.shown.text(f"{senders.verdict}: {FOR_SENDERS[senders.verdict].format(old=old, new=new)}")
-    if senders.changes:
-        session.shown.table([Column("PATH"), Column("CHANGE")], [(one.path, one.says) for one in senders.changes])
-    if senders.more:
-        session.shown.text(f"and {senders.more} more")
-    if senders.witness is not None:
+def show_difference(session: Session, old: str, new: str, found: Json, more: int) -> None:
+    """What changing from `old` to `new` means for senders: verdict, changes, and a witness where there is one."""
+    session.shown.text(f"{found['verdict']}: {FOR_SENDERS[found['verdict']].format(old=old, new=new)}")
+    if found["changes"]:
+        changes = [(one["path"], one["says"]) for one in found["changes"]]
+        session.shown.table([Column("PATH"), Column("CHANGE")], changes)
+    if more:
+        session.shown.text(f"and {more} more")
+    if found["witness"] is not None:
         session.shown.text(f"This fits {old} and not {new}:")
-        session.shown.text(as_json(senders.witness, 0))
-    seen = "" if readers.witness is None else f", such as {as_json(readers.witness, 0)}"
-    session.shown.text(FOR_READERS[readers.verdict].format(old=old, new=new) + seen)
+        session.shown.text(as_json(found["witness"], 0))
 
 
 FOR_SENDERS: Final = {

@@ -1,14 +1,15 @@
 """`dropoff schema`: the contracts that payloads must fit."""
 
-from typing import Any
+from typing import Any, cast
 from urllib.parse import quote
 
 import click
 
-from dropoff.cli import schema_diff, schema_files
+from dropoff.cli import schema_diff, schema_files, schema_meaning
 from dropoff.cli.given import json_of
 from dropoff.cli.session import Group, Session, pass_session
 from dropoff.cli.shown import Column, as_json
+from dropoff.errors import ArgumentsInvalid, Problem
 
 NONE_YET = "No schemas yet. dropoff schema push NAME FILE, or dropoff init for two to begin from."
 
@@ -21,15 +22,23 @@ def schema() -> None:
 @schema.command()
 @click.argument("name")
 @click.argument("file", metavar="FILE|-")
+@click.option("--dry-run", is_flag=True, help="Say what it would mean, and register nothing.")
 @pass_session
-def push(session: Session, name: str, file: str) -> None:
-    """Register FILE as the next version of NAME. The same content again is the version it has."""
+def push(session: Session, name: str, file: str, dry_run: bool) -> None:
+    """Register FILE as the next version of NAME, and say what that means. The same content again is the version it has.
+
+    Said are: whether all that fits the version before fits this one (see `schema diff`), and for each queue with a
+    version of NAME how much of what waits, is scheduled or held would not fit, and who picked up within the last hour
+    under which version. Nothing moves by it, whatever is said: a queue keeps its version until it is edited.
+    """
     content = json_of("-" if file == "-" else f"@{file}", root="schema", verb="schema push")
-    pushed = session.broker.post(f"/v1/schemas/{quote(name, safe='')}", content)
+    if not isinstance(content, dict):
+        raise ArgumentsInvalid(verb="dropoff schema push", problems=(Problem(path="schema", problem="is no object"),))
+    address = f"/v1/schemas/{quote(name, safe='')}" + ("/compare" if dry_run else "")
+    pushed = session.broker.post(address, cast("dict[str, Any]", content), answer_s=schema_meaning.ANSWER_S)
     if not session.shown.for_people:
-        session.shown.data({"schema": pushed["schema"], "hash": pushed["hash"]})
-    session.shown.say(f"Schema {pushed['schema']} is {'registered' if pushed.get('new', True) else 'there already'}.")
-    session.shown.say(f"Next  dropoff queue add NAME --schema {pushed['schema']}")
+        session.shown.data(pushed)
+    schema_meaning.say_pushed(session, pushed, "FILE" if file == "-" else file, dry_run=dry_run)
 
 
 @schema.command()

@@ -60,9 +60,13 @@ class Gate:
         self._validator = compile_schema(self._content)
         self._cost = Cost(self._content)
 
+    def fits(self, value: object) -> bool:
+        """The verdict alone."""
+        return self._validator.is_valid(value)
+
     def judge(self, value: object, root: str = "payload") -> tuple[Problem, ...]:
         """Nothing if it fits; else at least one problem, whatever the explanation finds."""
-        if self._validator.is_valid(value):
+        if self.fits(value):
             return ()
         if self._cost.copies(value) <= COPIES_MAX:
             return teach.problems(list(self._validator.iter_errors(value)), self._content, root) or _say(root, _NO_FIT)

@@ -4,7 +4,7 @@ from typing import Literal
 
 import msgspec
 
-from dropoff.core.handoff import Handoff, HandoffId
+from dropoff.core.handoff import AgentName, Handoff, HandoffId
 from dropoff.core.lease import Lease
 from dropoff.core.ledger import Receipt
 from dropoff.core.lifecycle import State
@@ -70,6 +70,14 @@ class Released(msgspec.Struct, frozen=True, kw_only=True):
     receipt: Receipt
     state: State
     repeated: bool = False
+
+
+class Pick(msgspec.Struct, frozen=True, kw_only=True):
+    """The newest that an agent has picked up under one version of a contract."""
+
+    agent: AgentName
+    schema: str
+    ago_ms: int
 
 
 class Overdue(msgspec.Struct, frozen=True, kw_only=True):

@@ -37,6 +37,9 @@ PICKER_KEPT_MS: Final = 3_600_000
 MINUTE_KEPT_MS: Final = 7_200_000  # the counters of one minute: a little longer than the hour that is shown
 ATTEMPTS_KEPT: Final = 3  # previous attempts shown to the next holder
 
+PICKED_LATELY_MS: Final = 3_600_000  # who picked up within this time is told to whoever changes a queue's contract
+PICKS_READ: Final = 200  # and for that the newest of what is leased, what died and what ended otherwise: 600 records
+
 PASSED_OVER: Final = 100  # expired handoffs that one pick_up looks past; upkeep ends them within a second or two
 
 OVERDUE_AT_ONCE: Final = 200  # what upkeep does in one go: about 2 ms of the store's time

@@ -26,6 +26,7 @@ from dropoff.core.answers import (
     Judged,
     Mended,
     Overdue,
+    Pick,
     PickedUp,
     Released,
     StoredSchema,
@@ -319,6 +320,18 @@ class Store(Protocol):
 
     async def handoffs(self, queue: QueueName, state: State, at_most: int) -> tuple[Handoff, ...]:
         """Handoffs in one state, without payload, result and checkpoint; final ones the newest first."""
+        ...
+
+    async def unleased(self, queue: QueueName, at_most: int) -> tuple[HandoffId, ...]:
+        """What nobody holds yet, in the order in which it comes out: waiting, then scheduled, then held."""
+        ...
+
+    async def payloads(self, ids: Sequence[HandoffId]) -> dict[HandoffId, bytes]:
+        """The payloads of those that nobody holds at this moment; each may have 256 kB, so ask for a few."""
+        ...
+
+    async def picked_lately(self, queue: QueueName) -> tuple[Pick, ...]:
+        """Who picked up within the last hour, under which schema, the newest first; by what is leased or has ended."""
         ...
 
     async def entries(self, *, after: str = "", at_most: int = 100, handoff_id: str = "") -> tuple[Entry, ...]:

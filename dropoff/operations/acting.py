@@ -7,6 +7,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Final, TypeVar
 
+from dropoff.contracts.gate import Gates
 from dropoff.core import policy
 from dropoff.core.caller import Caller
 from dropoff.core.deciding import decided, unfrozen
@@ -27,6 +28,7 @@ class Acting:
         self.store = store
         self._unique = unique
         self._linting = asyncio.Lock()
+        self._gates = Gates(kept=16)  # of versions that somebody wants to know the meaning of
 
     async def _done(self, caller: Caller, doing: str, act: Callable[[Caller], Awaitable[T]]) -> T:
         """The act in the operator's name, who must be an admin by the gate's word of now: an act that finds nothing to

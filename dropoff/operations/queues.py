@@ -15,7 +15,8 @@ from dropoff.core.deciding import decided, half_done, unfrozen
 from dropoff.core.handoff import HandoffId, QueueName
 from dropoff.core.queue import UNDER_WAY, Queue, QueueState
 from dropoff.errors import ArgumentsInvalid, Problem, QueueExists, QueueNotEmpty, SchemaUnknown, length
-from dropoff.operations.acting import Acting, require_name
+from dropoff.operations.acting import require_name
+from dropoff.operations.moving import Moving
 
 BEING_REMOVED: Final = "is being removed"
 
@@ -35,22 +36,39 @@ class NewQueue(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     retention_seconds: int = limits.RETENTION_MS_DEFAULT // 1_000
 
 
-class Queues(Acting):
+class Queues(Moving):
     """Acts on queues and schemas."""
 
     async def push_schema(self, caller: Caller, name: str, content: Any) -> tuple[StoredSchema, bool]:
         """Register content as the next version of this schema; the same content again is the version it has."""
 
         async def push(caller: Caller) -> tuple[StoredSchema, bool]:
-            require_name("name", name, "dropoff schema push")
-            # It costs up to half a second, so it comes after the question who is asking, beside the loop that answers
-            # all others, and one at a time: ten at once would leave that loop a tenth of the processor.
-            async with self._linting:
-                await asyncio.to_thread(lint.require, name, content)
-            encoded = payload.canonical(content)
+            encoded = await self._admitted(name, content)
             return await self.store.put_schema(caller, name, hash_of(encoded), encoded)
 
         return await self._done(caller, "register schemas", push)
+
+    async def try_schema(self, caller: Caller, name: str, content: Any) -> tuple[StoredSchema, bool]:
+        """What `push_schema` would answer at this moment. Nothing is registered."""
+
+        async def look(_: Caller) -> tuple[StoredSchema, bool]:
+            encoded = await self._admitted(name, content)
+            versions = await self._versions(name)
+            hash = hash_of(encoded)
+            has = next((version for version, known in versions.items() if known == hash), None)
+            version = has or max(versions, default=0) + 1
+            return StoredSchema(ref=f"{name}@{version}", hash=hash, content=encoded), has is None
+
+        return await self._done(caller, "register schemas", look)
+
+    async def _admitted(self, name: str, content: Any) -> bytes:
+        """The schema in its one encoding, if it may be a contract."""
+        require_name("name", name, "dropoff schema push")
+        # It costs up to half a second, so it comes after the question who is asking, beside the loop that answers
+        # all others, and one at a time: ten at once would leave that loop a tenth of the processor.
+        async with self._linting:
+            await asyncio.to_thread(lint.require, name, content)
+        return payload.canonical(content)
 
     async def add_queue(self, caller: Caller, new: NewQueue) -> Queue:
         """Make the queue; the same again is the same queue, other settings are `QueueExists`.

@@ -25,8 +25,8 @@ from dropoff.core.store import Stale, Store
 from dropoff.errors import QueueExists
 from dropoff.storage.handoffs import Handoffs
 from dropoff.storage.keys import INDEXES
-from dropoff.storage.reading import Reading
 from dropoff.storage.replies import facts_of, queue_of_record
+from dropoff.storage.reviewing import Reviewing
 from dropoff.storage.tally import Tally
 
 AT_ONCE: Final = limits.OVERDUE_AT_ONCE  # handoffs that are corrected in one go
@@ -73,7 +73,7 @@ class Known(NamedTuple):
         )
 
 
-class Mending(Handoffs, Reading):
+class Mending(Handoffs, Reviewing):
     """Looks at everything, and corrects it."""
 
     async def turn_to_mend(self, for_ms: int) -> bool:

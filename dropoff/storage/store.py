@@ -1,8 +1,8 @@
 """The store: `core.store.Store` on one node of Redis or Valkey.
 
 Its parts are files of their own: `handoffs.py` the steps on handoffs, `records.py` what decisions are made from,
-`reading.py` what operators look at, `mending.py` what puts back lost keys, all of them on `steps.py`. Here is what they
-share with the broker's life: start, waiting, close.
+`reading.py` and `reviewing.py` what operators look at, `mending.py` what puts back lost keys; all stand on `steps.py`.
+Here is what they share with the broker's life: start, waiting, close.
 """
 
 import asyncio

@@ -101,3 +101,7 @@ class OfOperators(Subjects):
         await self.ask(lambda store: store.principals())
         for state in STATES:
             await self.ask(lambda store, state=state: store.handoffs(queue, state, 100))
+        unleased = await self.ask(lambda store: store.unleased(queue, 100))
+        await self.ask(lambda store: store.unleased(queue, 1))
+        await self.ask(lambda store: store.payloads((*unleased, id)))
+        await self.ask(lambda store: store.picked_lately(queue))

@@ -5,7 +5,9 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Final
 
-from dropoff.core.handoff import Handoff, HandoffId, QueueName
+from dropoff.core import limits
+from dropoff.core.answers import Pick
+from dropoff.core.handoff import AgentName, Handoff, HandoffId, QueueName
 from dropoff.core.ledger import Entry
 from dropoff.core.lifecycle import DEAD, FINAL, HELD, LEASED, SCHEDULED, WAITING, State
 from dropoff.core.queue import QueueFigures
@@ -52,6 +54,25 @@ class Reading(Memory):
             by_time = BY_TIME.get(state, lambda one: one.ended_ms)
             here.sort(key=lambda one: (by_time(one), one.id), reverse=state in FINAL)
         return tuple(changed(one, **NOT_LISTED) for one in here[:at_most])
+
+    async def unleased(self, queue: QueueName, at_most: int) -> tuple[HandoffId, ...]:
+        line = [one.id for state in (WAITING, SCHEDULED, HELD) for one in await self.handoffs(queue, state, at_most)]
+        return tuple(line[:at_most])
+
+    async def payloads(self, ids: Sequence[HandoffId]) -> dict[HandoffId, bytes]:
+        known = [self.kept[id].handoff for id in ids if id in self.kept]
+        return {one.id: one.payload for one in known if one.state in (WAITING, SCHEDULED, HELD)}
+
+    async def picked_lately(self, queue: QueueName) -> tuple[Pick, ...]:
+        """Of what is leased or has ended: by its last holder, and by those before."""
+        newest: dict[tuple[AgentName, str], int] = {}
+        for one in self._here(queue):
+            if one.state == LEASED or one.state in FINAL:
+                for agent, fence in ((one.holder, one.fence), *((was.agent, int(was.fence)) for was in one.attempts)):
+                    newest[agent, one.schema] = max(newest.get((agent, one.schema), 0), fence)
+        ago_ms = {who: max(self._now - at_ms, 0) for who, at_ms in newest.items() if who[0]}
+        lately = sorted((ago, who) for who, ago in ago_ms.items() if ago <= limits.PICKED_LATELY_MS)
+        return tuple(Pick(agent=agent, schema=schema, ago_ms=ago) for ago, (agent, schema) in lately)
 
     async def entries(self, *, after: str = "", at_most: int = 100, handoff_id: str = "") -> tuple[Entry, ...]:
         if handoff_id:

@@ -42,7 +42,8 @@ async def test_a_set_up_can_be_made_and_made_again(desk: Desk):
         "retention_seconds": 2_592_000,
     }
     before = desk.stored()
-    assert (await ops.done("/v1/schemas/draft", BRIEF)) == pushed | {"new": False}
+    again = await ops.done("/v1/schemas/draft", BRIEF)
+    assert (again["schema"], again["hash"], again["new"]) == ("draft@1", pushed["hash"], False)
     assert (await ops.done("/v1/queues", queue)) == made
     assert (await ops.seen("/v1/queues/drafts")) == made
     assert [one["name"] for one in (await ops.seen("/v1/queues"))["queues"]] == ["drafts", "research"]
@@ -140,6 +141,7 @@ NO_HANDOFF = "research-0000000000000000"
 ACTS: dict[str, Any] = {
     "/v1/queues": {"name": "mine", "schema": "research"},
     "/v1/schemas/mine": {"type": "object"},
+    "/v1/schemas/mine/compare": {"type": "object"},
     "/v1/agents": {"name": "friend", "grants": ["admin"]},
     "/v1/agents/scout/grant": {"grants": ["admin"]},
     "/v1/agents/scout/ungrant": {"grants": ["drop:research"]},
