@@ -51,8 +51,8 @@ class Source:
             with _closed_is_lost():
                 await connection.connect()
                 await _heard(connection)
-        except BaseException as error:
-            await connection.disconnect(nowait=True)  # whoever is cancelled in the middle leaves it open
+        except Exception as error:
+            await connection.disconnect(nowait=True)  # left open where the answer was an error
             if isinstance(error.__cause__ or error, AuthenticationError):  # redis-py wraps it while it connects
                 raise not_let_in(error) from error
             raise

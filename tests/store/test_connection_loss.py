@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 import pytest
+from redis.exceptions import ResponseError
 
 from dropoff.errors import BrokerUnavailable
 from dropoff.storage.connection import Source
@@ -251,3 +252,25 @@ async def test_who_stops_waiting_for_a_connection_leaves_none_behind(tmp_path: P
         with suppress(asyncio.CancelledError):
             await connecting
         await within("the connection to be closed", gone.wait())
+
+
+async def test_who_is_sent_away_leaves_no_connection_behind(tmp_path: Path):
+    """Redis refuses a PING, too, when it cannot write. It is closed although a refusal is kept."""
+    gone = asyncio.Event()
+
+    async def refuses(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while line := await reader.readline():
+            if line.startswith(b"*"):
+                words = [await reader.readline() for _ in range(2 * int(line[1:]))]
+                writer.write(b"-MISCONF the disk is full\r\n" if b"PING\r\n" in words else b"+OK\r\n")
+        gone.set()
+        writer.close()
+
+    async def place() -> str:
+        return f"unix://{tmp_path / 'refusing'}"
+
+    async with await asyncio.start_unix_server(refuses, tmp_path / "refusing"):
+        with pytest.raises(ResponseError) as remembered:
+            await Source(place).connect()
+        await within("the connection to be closed", gone.wait())
+    assert "MISCONF" in str(remembered.value)
