@@ -24,6 +24,7 @@ from dropoff.errors import Problem
 
 GATES_KEPT: Final = 256  # one holds 25 kB, or 290 kB for a schema of 12 kB with 100 patterns: 6 MB, at worst 75 MB
 PATTERN_BYTES_MAX: Final = 1 << 20  # of the compiled pattern: `(a{1000}){1000}` is 15 characters and 50 MB
+PATTERN_BYTES_LEAST: Final = 1 << 12
 
 
 class Gates:
@@ -102,24 +103,29 @@ class CannotCompileError(Exception):
         self.problem = payload.clipped(error.message)
 
 
-def compile_schema(content: dict[str, Any] | bool) -> Draft202012Validator:
+def compile_schema(content: dict[str, Any] | bool, pattern_bytes_max: int = PATTERN_BYTES_MAX) -> Draft202012Validator:
     try:
         return Draft202012Validator(
             content,
             retriever=_fetch_nothing,
-            pattern_options=RegexOptions(size_limit=PATTERN_BYTES_MAX, dfa_size_limit=PATTERN_BYTES_MAX),
+            pattern_options=RegexOptions(size_limit=pattern_bytes_max, dfa_size_limit=PATTERN_BYTES_MAX),
             validate_formats=False,
         )
     except ValidationError as error:
         raise CannotCompileError(error) from None
 
 
-def is_linear(pattern: str) -> bool:
-    try:
-        compile_schema({"pattern": pattern})
-    except CannotCompileError:
-        return False
-    return True
+def pattern_bytes(pattern: str) -> int | None:
+    """How large it is once compiled, at most: a power of two. None if it is not linear, or beyond the bound."""
+    bytes_max = PATTERN_BYTES_LEAST
+    while bytes_max <= PATTERN_BYTES_MAX:
+        try:
+            compile_schema({"pattern": pattern}, bytes_max)
+        except CannotCompileError:
+            bytes_max *= 2
+        else:
+            return bytes_max
+    return None
 
 
 def _fetch_nothing(uri: str, /) -> None:

@@ -5,8 +5,9 @@ An act that would change nothing succeeds and changes nothing, so that a set-up 
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Final, TypeVar
+from typing import Final, TypeVar, TypeVarTuple
 
+from dropoff.apart import LONGEST_S, apart
 from dropoff.contracts.gate import Gates
 from dropoff.core import policy
 from dropoff.core.caller import Caller
@@ -17,6 +18,7 @@ from dropoff.core.store import Store
 from dropoff.errors import ArgumentsInvalid, Problem, QueueUnknown
 
 T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 
 NAME_RULE: Final = "a-z 0-9 . _ - (at most 64), beginning and ending with a letter or digit"
 
@@ -27,7 +29,8 @@ class Acting:
     def __init__(self, store: Store, unique: Callable[[int], bytes]) -> None:
         self.store = store
         self._unique = unique
-        self._linting = asyncio.Lock()
+        self.longest_s = LONGEST_S  # for one computation
+        self._computing = asyncio.Lock()
         self._gates = Gates(kept=16)  # of versions that somebody wants to know the meaning of
 
     async def _done(self, caller: Caller, doing: str, act: Callable[[Caller], Awaitable[T]]) -> T:
@@ -40,6 +43,14 @@ class Acting:
             return await act(caller)
 
         return await decided(self.store, await unfrozen(self.store, caller), decide)
+
+    async def _apart(self, function: Callable[[*Ts], T], *args: *Ts) -> T:
+        """What takes long, beside the loop and one at a time: ten at once would leave the others little of the machine.
+
+        Comes after the question who is asking. Raises `NotComputedError`.
+        """
+        async with self._computing:
+            return await apart(function, *args, longest_s=self.longest_s)
 
     async def _known_queue(self, name: str) -> Queue:
         queues = await self.store.queues(fresh=True)

@@ -13,7 +13,9 @@ from typing import Final
 
 import msgspec
 
-from dropoff.contracts.compare import Comparison, compare
+from dropoff.apart import NotComputedError
+from dropoff.contracts import lint
+from dropoff.contracts.compare import Change, Comparison, compare
 from dropoff.contracts.gate import Gate, Gates
 from dropoff.contracts.schema import Schema, split_ref
 from dropoff.core.answers import StoredSchema
@@ -130,9 +132,14 @@ class Moving(Acting):
     """Says what a version of a schema means."""
 
     async def compared(self, old: Schema, new: Schema) -> Comparison:
-        """What `new` means for those who know `old`. It may take a second or two: beside the loop, one at a time."""
-        async with self._linting:
-            return await asyncio.to_thread(compare, old.as_object(), new.as_object())
+        """What `new` means for those who know `old`."""
+        before, after = old.as_object(), new.as_object()
+        if lint.is_quick(before) and lint.is_quick(after):
+            return compare(before, after)
+        try:
+            return await self._apart(compare, before, after)
+        except NotComputedError as error:
+            return Comparison(verdict="unknown", changes=(Change(path="payload", says=f"is not compared: {error}"),))
 
     async def meaning(self, caller: Caller, stored: StoredSchema) -> Meaning:
         """Of a version that is registered, or would be the next. Nothing is changed."""

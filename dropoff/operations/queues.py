@@ -6,6 +6,7 @@ from typing import Any, Final
 
 import msgspec
 
+from dropoff.apart import NotComputedError
 from dropoff.contracts import lint
 from dropoff.contracts.schema import hash_of, split_ref
 from dropoff.core import limits, payload
@@ -14,7 +15,7 @@ from dropoff.core.caller import Caller
 from dropoff.core.deciding import decided, half_done, unfrozen
 from dropoff.core.handoff import HandoffId, QueueName
 from dropoff.core.queue import UNDER_WAY, Queue, QueueState
-from dropoff.errors import ArgumentsInvalid, Problem, QueueExists, QueueNotEmpty, SchemaUnknown, length
+from dropoff.errors import ArgumentsInvalid, Problem, QueueExists, QueueNotEmpty, SchemaRefused, SchemaUnknown, length
 from dropoff.operations.acting import require_name
 from dropoff.operations.moving import Moving
 
@@ -64,11 +65,17 @@ class Queues(Moving):
     async def _admitted(self, name: str, content: Any) -> bytes:
         """The schema in its one encoding, if it may be a contract."""
         require_name("name", name, "dropoff schema push")
-        # It costs up to half a second, so it comes after the question who is asking, beside the loop that answers
-        # all others, and one at a time: ten at once would leave that loop a tenth of the processor.
-        async with self._linting:
-            await asyncio.to_thread(lint.require, name, content)
+        if problems := await self._judged(name, content):
+            raise SchemaRefused(name=name, problems=problems)
         return payload.canonical(content)
+
+    async def _judged(self, name: str, content: Any) -> tuple[Problem, ...]:
+        if lint.is_quick(content):
+            return lint.judge(name, content)
+        try:
+            return await self._apart(lint.judge, name, content)
+        except NotComputedError as error:
+            return (Problem(path="schema", problem=f"could not be judged: {error}", expected="a smaller schema"),)
 
     async def add_queue(self, caller: Caller, new: NewQueue) -> Queue:
         """Make the queue; the same again is the same queue, other settings are `QueueExists`.

@@ -17,6 +17,7 @@ from dropoff.contracts.gate import CannotCompileError, compile_schema
 from dropoff.errors import SchemaRefused
 
 OBJECT = {"type": "object"}
+SCHEMAS = Path(__file__).resolve().parents[2] / "schemas"
 
 
 def refused(content: object) -> dict[str, str]:
@@ -269,3 +270,33 @@ def test_the_gate_itself_fetches_nothing_even_if_no_rule_stood_before_it(loopbac
             compile_schema({"properties": {"a": {"$ref": ref}}})
 
     assert loopback.hits == 0
+
+
+# ---- what it costs ----------------------------------------------------------------------------------------------
+
+
+def test_patterns_that_are_small_each_and_large_together_are_no_contract():
+    """The gate compiles them all at the schema's first use, and nobody is answered meanwhile."""
+    patterns = {f"f{n}": {"pattern": f"^.{{900}}{n}$"} for n in range(4)}
+    lint.require("research", OBJECT | {"properties": patterns})
+
+    for keyword, more in (("properties", {"g": {"pattern": "^.{900}$"}}), ("patternProperties", {"^.{900}$": {}})):
+        problems = refused(OBJECT | {"$defs": {"all": {"properties": patterns}}, keyword: more})
+        assert problems == {"schema": "has patterns of more than 4,194,304 bytes together, compiled"}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"properties": {"a": {"pattern": "^.{900}$"}}},
+        {"patternProperties": {"^.{900}$": {}}},
+        {"properties": {f"f{n}": {} for n in range(lint.VALUES_QUICK)}},
+        {"anyOf": [True] * lint.VALUES_QUICK},
+    ],
+)
+def test_what_has_patterns_or_many_parts_is_not_judged_quickly(content: dict[str, Any]):
+    assert not lint.is_quick(OBJECT | content)
+
+
+def test_an_ordinary_contract_is_judged_quickly():
+    assert lint.is_quick(json.loads((SCHEMAS / "payloads" / "brief@1.json").read_text()))

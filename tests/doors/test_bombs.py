@@ -2,7 +2,8 @@
 
 The broker is a process of its own, as users start it. A bomb is the text of a member or two, put into an object at each
 place that takes somebody else's data. Whatever a bomb is answered, the broker is there afterwards, fetched nothing, and
-a bystander's calls were answered all the time.
+a bystander's calls were answered all the time. How long that takes on this machine at this time is known from a second
+broker at which nothing happens, and a bystander who asks it side by side with the first.
 
     pytest -m campaign tests/doors/test_bombs.py -s      the strict figures, on a machine that has nothing else to do
 """
@@ -11,9 +12,10 @@ import asyncio
 import http.server
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -22,8 +24,8 @@ from tests.crash.conductor import store_pid
 from tests.doors.every_door import DOORS, PLACES, Heard, House, bystander, house
 from tests.doors.mcp.wire import ERAS
 
-ANSWERED_MS = 2_000.0  # what the suite insists on, on a machine that is shared; the campaign wants 100
-ANSWERED_STRICTLY_MS = 100.0
+ANSWERED_MS = 100.0
+CALM_MS = 50.0  # a machine on which the other broker takes longer is too busy for the strict figure
 ITEMS = [{"i": each, "v": "x" * 20} for each in range(4_000)]
 
 BEYOND = {  # what no place takes
@@ -61,6 +63,7 @@ SCHEMAS: dict[str, Any] = {  # what is no contract; the texts of BEYOND and TWIC
     "anyOf, doubled 100 times": doubled("anyOf", 100),
     "a pattern that looks ahead": {"properties": {"a": {"pattern": "^(?=(a+)+$)(a+)+b$"}}},
     "a pattern that is huge once unrolled": {"properties": {"a": {"pattern": "(a{1000}){1000}"}}},
+    "500 patterns that are large together": {"properties": {f"a{n}": {"pattern": f".{{900}}{n}"} for n in range(500)}},
     "7,000 parts that are none": {"allOf": [1] * 7_000},
     "5,000 empty parts": {"allOf": [{}] * 5_000},
     "an address that is none": {"$id": "https://example.org", "properties": {"a": {"$id": "//[x"}}},
@@ -136,11 +139,32 @@ def require_refused(heard: Heard, name: str) -> None:
     assert len(heard.text) < 2_000, f"{name}: a refusal that repeats the bomb"
 
 
+class Answers(NamedTuple):
+    """How long two bystanders waited: the one with the bombs, and the one at a broker where nothing happens."""
+
+    took_ms: list[float]
+    elsewhere_ms: list[float]
+
+    def __str__(self) -> str:
+        return f"{figures(self.took_ms)}; elsewhere {figures(self.elsewhere_ms)}"
+
+    @property
+    def prompt(self) -> bool:
+        """All within what a busy machine takes from one of the two, and not from the other."""
+        return max(self.took_ms) < 3 * (ANSWERED_MS + max(self.elsewhere_ms))
+
+
 def figures(took_ms: list[float]) -> str:
     ordered = sorted(took_ms)
     return (
         f"{len(ordered)} answers, 99 % within {ordered[len(ordered) * 99 // 100]:.1f}, all within {ordered[-1]:.1f} ms"
     )
+
+
+@asynccontextmanager
+async def bystanders(at: House) -> AsyncIterator[Answers]:
+    async with house() as elsewhere, bystander(elsewhere) as elsewhere_ms, bystander(at) as took_ms:
+        yield Answers(took_ms, elsewhere_ms)
 
 
 @pytest.mark.parametrize("door", DOORS)
@@ -149,23 +173,23 @@ async def test_no_bomb_goes_through_a_door_and_nobody_waits_for_it(door: str, lo
     it, at both revisions of MCP: there the last counts, and the test below shows that it alone goes on.
     """
     async with house() as at:
-        async with bystander(at) as took_ms:
+        async with bystanders(at) as answers:
             await explode(at, door, loopback.address)
-        print(f"\n{door}: {figures(took_ms)}")
+        print(f"\n{door}: {answers}")
         await at.lease()
     assert loopback.hits == 0
-    assert max(took_ms) < ANSWERED_MS, figures(took_ms)
+    assert answers.prompt, answers
 
 
 async def test_no_schema_is_a_bomb_and_nobody_waits_for_its_judge(loopback: Counter):
     """One after the other, and all at once."""
     async with house() as at:
-        async with bystander(at) as took_ms:
+        async with bystanders(at) as answers:
             await push_all(at, loopback.address)
-            await asyncio.gather(*(push_all(at, loopback.address) for _ in range(3)))
-        print(f"\nschemas: {figures(took_ms)}")
+            await asyncio.gather(*(push_all(at, loopback.address) for _ in range(2)))
+        print(f"\nschemas: {answers}")
     assert loopback.hits == 0
-    assert max(took_ms) < ANSWERED_MS, figures(took_ms)
+    assert answers.prompt, answers
 
 
 @pytest.mark.parametrize("era", ERAS)
@@ -210,13 +234,16 @@ async def test_what_bombs_take_of_memory_does_not_grow_with_them(loopback: Count
 @needs_proc
 @pytest.mark.campaign
 async def test_the_strict_figures(loopback: Counter):
-    """Others are answered within 100 ms; 10 s after the bombs the memory is within 10 % of what it was."""
+    """Others are answered within 100 ms; 10 s after the bombs the memory is within 10 % of what it was.
+
+    Where the machine is so busy that a broker at which nothing happens takes longer, the first is not asserted.
+    """
     async with house() as at:
         for era in ERAS:  # what is imported at the first call of a kind is no bomb's
             await at.throw(era, "payload", "{}")
         await at.push("sound", json.dumps({"type": "object", "properties": DEAR}))
         before = await memory_kb(at)
-        async with bystander(at) as took_ms:
+        async with bystanders(at) as answers:
             for door in DOORS:
                 for place in PLACES:
                     await refuse_all(at, door, place)
@@ -224,6 +251,8 @@ async def test_the_strict_figures(loopback: Counter):
         peak = await memory_kb(at)
         await asyncio.sleep(10)  # the promise is about this very moment
         after = await memory_kb(at)
-    print(f"\n{figures(took_ms)}\nKiB before {before}, right after {peak}, 10 s later {after}")
-    assert max(took_ms) < ANSWERED_STRICTLY_MS, figures(took_ms)
+    is_calm = max(answers.elsewhere_ms) < CALM_MS
+    print(f"\n{answers}{'' if is_calm else ': the machine is too busy for the strict figure'}")
+    print(f"KiB before {before}, right after {peak}, 10 s later {after}")
     assert all(after[name] <= before[name] * 1.1 for name in before), (before, after)
+    assert max(answers.took_ms) < ANSWERED_MS or not is_calm, answers
