@@ -27,6 +27,7 @@ from dropoff.core.lifecycle import (
     State,
 )
 from dropoff.core.queue import Queue, QueueFigures
+from dropoff.core.rejections import Rejection
 from dropoff.core.store import Store
 from dropoff.errors import AgentUnknown, HandoffUnknown, SchemaUnknown
 
@@ -68,6 +69,12 @@ class Inspector:
         queues = await self.store.queues(fresh=True)
         found = policy.require(caller, "inspect", name, tuple(queues))
         return QueueView(queue=queues[found], figures=(await self.store.figures([found]))[found])
+
+    async def rejections(self, caller: Caller, name: str) -> tuple[Rejection, ...]:
+        """What agents got wrong of late who brought payloads for the queue, as places in its schema."""
+        caller = await unfrozen(self.store, caller)
+        found = policy.require(caller, "inspect", name, tuple(await self.store.queues(fresh=True)))
+        return await self.store.rejections(found)
 
     async def in_numbers(self, queue: Queue) -> QueueView:
         """A queue that an act of the caller's own has just brought; who may change it may see what came of that."""

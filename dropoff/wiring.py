@@ -105,6 +105,7 @@ async def _furnished(
     refused_hosts = RefusedHosts()
     broker = Broker(store, Gates(), secrets.token_bytes)
     rounds.start()
+    broker.start()
     try:
         house = House(
             broker=broker,

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from typing import TypeVar
 
 from dropoff.broker.judging import Contracts
+from dropoff.broker.rejections import Rejections
 from dropoff.contracts.gate import Gates
 from dropoff.core import policy
 from dropoff.core.caller import Caller
@@ -23,6 +24,7 @@ class Asking:
     def __init__(self, store: Store, gates: Gates, unique: Callable[[int], bytes]) -> None:
         self.store = store
         self._contracts = Contracts(store, gates)
+        self._rejections = Rejections(store, unique)
         self._unique = unique  # randomness is given to us, as everything else from the world
 
     async def _decided(self, caller: Caller, decide: Callable[[Caller], Awaitable[T]]) -> T:

@@ -47,7 +47,7 @@ class Holding(Asking):
         async def decide(caller: Caller) -> Completed:
             queue = await self._queue(caller, "drop", "complete_handoff", onward.queue)
             refusal = partial(NextInvalid, schema=queue.schema)
-            content = await self._contracts.judged(queue, onward.payload, refusal, "next.payload")
+            content = await self._contracts.judged(queue, onward.payload, refusal, "next.payload", noted=noted)
             id = derived_id(caller.agent, queue.name, f"next\n{lease.id}")  # no key of a caller has a line break
             handoff = new_handoff(id, queue, content, salt, onward.note, asked=asked(content))
             return await self.store.forward(caller, lease, result, queue, handoff)
@@ -56,7 +56,8 @@ class Holding(Asking):
             content = content_of(result, asked(payload.encoded(onward.payload)))
             return await self._decided(caller, lambda caller: self.store.completed_before(caller, lease, content))
 
-        return await unless_heard(self._decided(caller, decide), heard)
+        with self._rejections.counted() as noted:
+            return await unless_heard(self._decided(caller, decide), heard)
 
     async def hand_back(self, caller: Caller, request: HandBack, key: str = "") -> HandedBack:
         """End the lease without a result: try again, not for me, or impossible."""

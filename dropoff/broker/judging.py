@@ -3,6 +3,7 @@
 from functools import partial
 from typing import Any, Final
 
+from dropoff.broker.rejections import Noted
 from dropoff.contracts.gate import Gates
 from dropoff.contracts.schema import Schema
 from dropoff.core import payload
@@ -22,12 +23,21 @@ class Contracts:
         self._schemas: dict[str, Schema] = {}
 
     async def judged(
-        self, queue: Queue, brought: object, refusal: payload.Refusal | None = None, root: str = "payload"
+        self,
+        queue: Queue,
+        brought: object,
+        refusal: payload.Refusal | None = None,
+        root: str = "payload",
+        *,
+        noted: Noted | None = None,
     ) -> bytes:
-        """The payload in its one encoding, if it is within bounds and fits the queue's schema."""
-        refusal = refusal or partial(PayloadInvalid, schema=queue.schema)
+        """The payload in its one encoding, if within bounds and as the queue's schema says; `noted` hears why not."""
+        refusal, noted = refusal or partial(PayloadInvalid, schema=queue.schema), noted or Noted()
+        noted.begins(queue.name, queue.schema)
         payload.bound(brought, refusal=refusal, root=root, queue=queue.name, bytes_max=queue.payload_bytes_max)
-        self._gates.require(await self.schema(queue), brought, refusal=refusal, root=root)
+        problems, noted.faults = self._gates.of(await self.schema(queue)).verdict(brought, root)
+        if problems:
+            raise refusal(problems=problems)
         return payload.canonical(brought)
 
     async def schema(self, queue: Queue) -> Schema:

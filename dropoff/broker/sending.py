@@ -36,7 +36,7 @@ class Sending(Asking):
             queue = await self._queue(caller, "drop", "drop_off", request.queue)
             if not request.queue and (first := await heard_elsewhere(queue.name)):
                 return first
-            content = await self._contracts.judged(queue, request.payload)
+            content = await self._contracts.judged(queue, request.payload, noted=noted)
             id = derived_id(caller.agent, queue.name, key) if key else new_id(queue.name, unique)
             handoff = new_handoff(id, queue, content, salt, request.note, asked=asked(content), delay_ms=delay_ms)
             return await self.store.drop_off(caller, queue, handoff)
@@ -57,7 +57,7 @@ class Sending(Asking):
             except RequestConflict:
                 return None
 
-        with repeatable(key):
+        with repeatable(key), self._rejections.counted() as noted:
             return await unless_heard(self._decided(caller, decide), heard)
 
     async def check(self, caller: Caller, request: Check) -> Handoff:

@@ -28,6 +28,20 @@ COLUMNS = [
     Column(""),
 ]
 
+FAULTS = [Column("SCHEMA"), Column("PLACE"), Column("WHAT"), Column("COUNT", right=True), Column("LAST")]
+WHAT = {
+    "missing": "missing",
+    "unknown": "unknown field",
+    "type": "wrong type",
+    "choice": "not an allowed value",
+    "extent": "length or range",
+    "pattern": "pattern",
+    "other": "another rule",
+    "too_large": "too large",
+    "bounds": "too deep, or no JSON for all",
+    "more": "other faults",
+}
+
 
 @click.group(cls=Group)
 def queue() -> None:
@@ -81,10 +95,30 @@ def show(session: Session, name: str) -> None:
     session.shown.one(found, _facts(found))
     if nobody(found):
         session.shown.say(f"! {nobody(found)}", fg="yellow")
+    if session.broker.get(f"/v1/queues/{quote(name, safe='')}/rejections")["rejections"]:
+        session.shown.say(f"Payloads were rejected. Why: dropoff queue rejections {name}")
     if found["held"]:
         session.shown.say(f"Next  dropoff handoff ls --queue {name} --state held      dropoff handoff approve ID")
     if everyone["standing"] == "frozen":
         session.shown.warn(freezing.sentence(everyone["reason"]))
+
+
+@queue.command()
+@click.argument("name")
+@pass_session
+def rejections(session: Session, name: str) -> None:
+    """What agents get wrong: in how many rejected payloads, by place in the schema.
+
+    A payload counts once for each thing that is wrong with it. What agents sent is not kept: a field that the schema
+    does not know is counted without its name, where it would have had to be declared.
+    """
+    found = session.broker.get(f"/v1/queues/{quote(name, safe='')}/rejections")["rejections"]
+    session.shown.many(found, FAULTS, map(_fault_cells, found), f"Nothing was rejected for queue '{name}'.")
+
+
+def _fault_cells(one: Answer) -> list[str]:
+    place = "elsewhere" if one["what"] == "more" else one["place"] or "/"
+    return [one["schema"], place, WHAT.get(one["what"], one["what"]), f"{one['count']:,}", one["last"]]
 
 
 def _facts(found: Answer) -> dict[str, str]:

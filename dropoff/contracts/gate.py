@@ -18,8 +18,10 @@ from jsonschema_rs import Draft202012Validator, RegexOptions, ValidationError
 from dropoff.contracts import teach
 from dropoff.contracts.cost import COPIES_MAX, Cost
 from dropoff.contracts.schema import Schema
+from dropoff.contracts.teach import Taught
 from dropoff.core import payload
 from dropoff.core.payload import Refusal
+from dropoff.core.rejections import Fault
 from dropoff.errors import Problem
 
 GATES_KEPT: Final = 256  # one holds 25 kB, or 290 kB for a schema of 12 kB with 100 patterns: 6 MB, at worst 75 MB
@@ -67,11 +69,18 @@ class Gate:
 
     def judge(self, value: object, root: str = "payload") -> tuple[Problem, ...]:
         """Nothing if it fits; else at least one problem, whatever the explanation finds."""
+        return self.verdict(value, root).problems
+
+    def verdict(self, value: object, root: str = "payload") -> Taught:
+        """The same, with what of it may be kept."""
         if self.fits(value):
-            return ()
-        if self._cost.copies(value) <= COPIES_MAX:
-            return teach.problems(list(self._validator.iter_errors(value)), self._content, root) or _say(root, _NO_FIT)
-        return (*teach.problems(self._first(value), self._content, root), *_say(root, _TOO_DEAR))
+            return FITS
+        explained = self._cost.copies(value) <= COPIES_MAX
+        errors = list(self._validator.iter_errors(value)) if explained else self._first(value)
+        problems, faults = teach.taught(errors, self._content, root)
+        if not explained:
+            problems = (*problems, *_say(root, _TOO_DEAR))
+        return Taught(problems or _say(root, _NO_FIT), faults or UNEXPLAINED)
 
     def _first(self, value: object) -> list[ValidationError]:
         if self._cost.has_alternatives:
@@ -83,6 +92,8 @@ class Gate:
         return []
 
 
+FITS: Final = Taught()
+UNEXPLAINED: Final = frozenset({Fault("other")})
 _NO_FIT: Final = "does not fit the schema"
 _TOO_DEAR: Final = "does not fit the schema, and has too many parts to name every reason; send less at once"
 

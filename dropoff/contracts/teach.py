@@ -11,6 +11,9 @@ it mends. So each kind of error has its sentence, which stands alone, for `expec
 
 The errors come with the path into the value and the path into the schema; the second leads to the names that would have
 been right. Nothing is judged here: no problem is added, and none left out but what says the same at the same place.
+
+What is told to the sender is made for the sender, and repeats what was sent. What may be kept is the fault beside it
+(`faults.py`): its place in the schema, and its rank.
 """
 
 import difflib
@@ -24,7 +27,9 @@ from jsonschema_rs import ValidationError
 from jsonschema_rs import ValidationErrorKind as Kind
 
 from dropoff.contracts import subschemas
+from dropoff.contracts.faults import fault
 from dropoff.core.payload import Step, clipped, path_of
+from dropoff.core.rejections import Fault, What
 from dropoff.errors import NAMES_SHOWN, Problem, named
 
 PROBLEMS_MAX: Final = 100  # nobody mends more at once
@@ -33,30 +38,40 @@ BRANCHES_DEEP_MAX: Final = 8  # `anyOf` in `anyOf` in …, by recursive schemas
 
 # The ranks: what to mend first.
 MISSING, UNKNOWN, TYPE, CHOICE, EXTENT, PATTERN, REST = range(7)
+WORDS: Final[tuple[What, ...]] = ("missing", "unknown", "type", "choice", "extent", "pattern", "other")
 
 Json = dict[str, Any]
 
 
 class Lesson(NamedTuple):
-    """A problem on its way: its rank, its place, and what to say."""
+    """A problem on its way: its rank, its place in the value and that in the schema, and what to say."""
 
     rank: int
     steps: tuple[Step, ...]
+    at: tuple[Step, ...]
     problem: str
     expected: str = ""
     got: str = ""
 
 
-def problems(errors: Sequence[ValidationError], schema: Json, root: str) -> tuple[Problem, ...]:
+class Taught(NamedTuple):
+    """What the sender is told, and what of it may be kept."""
+
+    problems: tuple[Problem, ...] = ()
+    faults: frozenset[Fault] = frozenset()
+
+
+def taught(errors: Sequence[ValidationError], schema: Json, root: str) -> Taught:
     """All problems, the first to mend first; paths begin with `root`."""
     ranked = sorted(errors, key=_rank)
-    taught = (lesson for error in ranked for lesson in _lessons(error, schema, BRANCHES_DEEP_MAX))
-    lessons = list(islice(taught, PROBLEMS_MAX + 1))  # one error may name 20,000 unknown fields: made one by one
+    every = (lesson for error in ranked for lesson in _lessons(error, schema, BRANCHES_DEEP_MAX))
+    lessons = list(islice(every, PROBLEMS_MAX + 1))  # one error may name 20,000 unknown fields: made one by one
     said = dict.fromkeys(
         _as_problem(lesson, root) for lesson in sorted(lessons[:PROBLEMS_MAX], key=lambda lesson: lesson.rank)
     )
     more = Problem(path=path_of(root, ()), problem="has more problems than these")
-    return (*said, more) if len(lessons) > PROBLEMS_MAX else tuple(said)
+    problems = (*said, more) if len(lessons) > PROBLEMS_MAX else tuple(said)
+    return Taught(problems, frozenset(fault(schema, WORDS[lesson.rank], lesson.at) for lesson in lessons))
 
 
 def _as_problem(lesson: Lesson, root: str) -> Problem:
@@ -99,13 +114,16 @@ def _lessons(error: ValidationError, schema: Json, deep: int) -> Iterable[Lesson
         case Kind.Enum(options=options):
             return _wrong_choice(error, options)
         case Kind.FalseSchema() if _is_closed_and_empty(error):
-            return (Lesson(UNKNOWN, tuple(error.instance_path), "takes no fields at all", "an empty object"),)
+            where = tuple(error.instance_path), tuple(error.schema_path[:-1])
+            return (Lesson(UNKNOWN, *where, "takes no fields at all", "an empty object"),)
         case _:
             return (_at(error, *_sentence(error)),)
 
 
 def _at(error: ValidationError, problem: str, expected: str = "") -> Lesson:
-    return Lesson(_rank(error), tuple(error.instance_path), problem, expected, shown(error.instance))
+    said_by = error.schema_path if isinstance(error.kind, Kind.FalseSchema) else error.schema_path[:-1]
+    where = tuple(error.instance_path), tuple(said_by)
+    return Lesson(_rank(error), *where, problem, expected, shown(error.instance))
 
 
 # ---- fields -------------------------------------------------------------------------------------------------------
@@ -118,17 +136,21 @@ def _missing(error: ValidationError, schema: Json, name: str) -> Iterator[Lesson
         present = cast("Json", error.instance)
         because = [each for each, needs in around["dependentRequired"].items() if each in present and name in needs]
         problem = f"missing (required with '{named(because)}')"
+    declared = name in subschemas.at(around, ["properties"])
+    said_by = (*error.schema_path[:-1], "properties", name) if declared else tuple(error.schema_path)
     expected = _hint(subschemas.at(around, ["properties", name]))
-    yield Lesson(MISSING, (*error.instance_path, name), problem, expected)
+    yield Lesson(MISSING, (*error.instance_path, name), said_by, problem, expected)
 
 
 def _unknown(error: ValidationError, schema: Json, names: Sequence[str]) -> Iterator[Lesson]:
     known = list(subschemas.at(schema, [*error.schema_path[:-1], "properties"]))
     present = cast("Json", error.instance)
     free = [name for name in known if name not in present]
+    said_by = (*error.schema_path[:-1], "properties")  # the unknown name is the sender's
     for name in names:
         problem = f"unknown field{_meant(name, free)}"
-        yield Lesson(UNKNOWN, (*error.instance_path, name), problem, f"one of: {named(known)}" if known else "")
+        expected = f"one of: {named(known)}" if known else ""
+        yield Lesson(UNKNOWN, (*error.instance_path, name), said_by, problem, expected)
 
 
 def _is_closed_and_empty(error: ValidationError) -> bool:

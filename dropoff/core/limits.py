@@ -48,6 +48,12 @@ OVERDUE_GOES: Final = 20  # and this often in one round, so that a million expir
 BEAT_MS: Final = 800  # upkeep beats once a second; of several brokers one is enough
 OUTAGE_MS: Final = 3_000  # three beats missed by every broker: nobody could have extended a lease
 
+# Of a queue's rejections. 16 kB of schema hold a few hundred places, most of which nobody gets wrong; 3 × 200 fields of
+# 100 bytes are 60 kB at most.
+REJECTED_PLACES_MAX: Final = 200  # of one version of a schema; what is wrong elsewhere is counted together
+REJECTED_SCHEMAS_KEPT: Final = 3  # versions, those in which something was wrong last
+REJECTED_PLACE_CHARS_MAX: Final = 200  # of a place's pointer; what is further inside counts for what is around it
+
 BATCH_CALLS_MAX: Final = 100  # calls that one request to /v1/batch may hold
 PICKED_AT_ONCE_MAX: Final = 100
 
@@ -72,6 +78,8 @@ OBEYED_BY_STEPS: Final = {
     "picker_kept_ms": PICKER_KEPT_MS,
     "picker_noted_ms": PICKER_NOTED_MS,
     "picker_seen_ms": PICKER_SEEN_MS,
+    "rejected_places": REJECTED_PLACES_MAX,
+    "rejected_schemas": REJECTED_SCHEMAS_KEPT,
     "retention_ms": RETENTION_MS_DEFAULT,
     "retry_ms_base": RETRY_MS_BASE,
     "retry_ms_max": RETRY_MS_MAX,

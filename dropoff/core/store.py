@@ -13,7 +13,7 @@ and tries once more. Any step may also raise `Frozen`, `Unauthenticated` (the ca
 `content` is the digest of all that was asked; the same key with other content is a `RequestConflict`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Literal, Protocol
 
@@ -38,6 +38,7 @@ from dropoff.core.lease import Lease
 from dropoff.core.ledger import Entry, Receipt
 from dropoff.core.lifecycle import State
 from dropoff.core.queue import Queue, QueueFigures
+from dropoff.core.rejections import Fault, Rejection
 
 Settling = Literal["release", "retry", "reject"]
 Judging = Literal["approve", "deny"]
@@ -312,7 +313,19 @@ class Store(Protocol):
         """Register as the next version; the same content again is the version it has. True if it is new."""
         ...
 
+    async def count_rejections(self, queue: QueueName, schema: str, counts: Mapping[Fault, int], request: str) -> None:
+        """Add to what payloads for the queue were rejected for by this version of its schema; no queue, no count.
+
+        Bounded: places beyond `REJECTED_PLACES_MAX` are counted as `MORE`, and only the versions stay in which
+        something was wrong last. Heard again: nothing more is counted.
+        """
+        ...
+
     # ---- what operators read ------------------------------------------------------------------------------------
+
+    async def rejections(self, queue: QueueName) -> tuple[Rejection, ...]:
+        """What payloads for the queue were rejected for; of the newest version first, and the most frequent."""
+        ...
 
     async def figures(self, queues: Sequence[QueueName]) -> dict[QueueName, QueueFigures]:
         """How many of what each queue holds now, and its rates; of those that there are."""

@@ -37,6 +37,7 @@ KINDS: Final = {
     "final": Kind("q:<queue>:final", "zset", "move", "by retention"),
     "dead": Kind("q:<queue>:dead", "zset", "move", "by retention"),
     "pickers": Kind("q:<queue>:pickers", "zset", "pick_up", "an agent not seen for an hour is left out"),
+    "rejected": Kind("q:<queue>:rejected", "hash", "count_rejections", "with the queue"),
     "minute": Kind("q:<queue>:minute:<minute>", "hash", "move", "after two hours"),
     "holds": Kind("holds:<agent>", "zset", "move", "empty when the agent holds nothing"),
     "pick": Kind("picks:<agent>:<request>", "string", "pick_up", "a little after the lease it remembers"),

@@ -9,8 +9,9 @@ from dropoff.core.handoff import Handoff, QueueName, queue_of
 from dropoff.core.ledger import Entry
 from dropoff.core.lifecycle import LEASED, SCHEDULED, WAITING, State
 from dropoff.core.queue import Queue, QueueFigures
+from dropoff.core.rejections import Rejection, in_order
 from dropoff.storage.records import Records
-from dropoff.storage.replies import entry_of, handoff_of
+from dropoff.storage.replies import entry_of, handoff_of, rejection_of, texts_of
 
 RATE_MINUTES: Final = 5
 
@@ -75,6 +76,10 @@ class Reading(Records):
             in_per_minute=ins / RATE_MINUTES,
             out_per_minute=outs / RATE_MINUTES,
         )
+
+    async def rejections(self, queue: QueueName) -> tuple[Rejection, ...]:
+        found = texts_of(await self._commit.ask("HGETALL", self.keys.of("rejected", queue=queue)))
+        return in_order(rejection_of(field, says) for field, says in found.items() if field != "@")
 
     async def handoffs(self, queue: QueueName, state: State, at_most: int) -> tuple[Handoff, ...]:
         known = await self.queues()

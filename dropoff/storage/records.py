@@ -5,7 +5,7 @@ inside the step (`stale`), so a memory can make a call slower, never wrong.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import cast
 
@@ -16,6 +16,7 @@ from dropoff.core.caller import EVERYONE, Caller, Principal, Revision, caller_up
 from dropoff.core.deciding import half_done
 from dropoff.core.handoff import AgentName, QueueName
 from dropoff.core.queue import Queue
+from dropoff.core.rejections import Fault
 from dropoff.core.store import Stale
 from dropoff.errors import BrokerUnavailable, QueueExists
 from dropoff.storage.connection import Source
@@ -190,13 +191,26 @@ class Records(Steps):
         return written
 
     async def remove_queue(self, by: Caller, queue: Queue) -> bool:
-        keys = self._queue_keys(queue.name) | {"queues": self.keys.of("queues")}
+        keys = self._queue_keys(queue.name) | {
+            "queues": self.keys.of("queues"),
+            "rejected": self.keys.of("rejected", queue=queue.name),
+        }
         reply = await self._run(
             "remove_queue", by, keys, **self._queue_args(queue.name), queue=queue.name, expected=queue.rev
         )
         self._raise_refusal(reply)
         self._queues = None
         return reply.word == "removed"
+
+    async def count_rejections(self, queue: QueueName, schema: str, counts: Mapping[Fault, int], request: str) -> None:
+        await self._run(
+            "count_rejections",
+            caller_upkeep(),
+            {kind: self.keys.of(kind, queue=queue) for kind in ("config", "rejected")},
+            schema=schema,
+            counts=msgspec.json.encode([(" ".join(fault), counts[fault]) for fault in sorted(counts)]),
+            request=request,
+        )
 
     async def schema(self, hash: str) -> StoredSchema | None:
         content = await self._commit.ask("GET", self.keys.of("schema", hash=hash))

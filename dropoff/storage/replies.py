@@ -13,6 +13,7 @@ from dropoff.core.handoff import AgentName, Attempt, Handoff, HandoffId, QueueNa
 from dropoff.core.ledger import Entry
 from dropoff.core.lifecycle import LEASED, State
 from dropoff.core.queue import Queue
+from dropoff.core.rejections import Rejection, What
 from dropoff.errors import (
     AlreadySettled,
     ApprovalNeedsAnother,
@@ -103,6 +104,13 @@ def handoff_of(facts: Facts) -> Handoff:
         resubmit_of=text("resubmit_of"),
         attempts=msgspec.json.decode(facts["attempts"], type=tuple[Attempt, ...]) if facts.get("attempts") else (),
     )
+
+
+def rejection_of(field: str, says: str) -> Rejection:
+    """As `count_rejections` in Lua has written it."""
+    schema, what, place = field.split(" ", 2)
+    count, last = says.split(" ")
+    return Rejection(schema=schema, what=cast(What, what), place=place, count=int(count), last_ms=int(last))
 
 
 def refusal_of(facts: Facts, handoff_id: str) -> DropoffError:

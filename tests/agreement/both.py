@@ -154,6 +154,7 @@ async def _said(store: Store) -> list[Any]:
         _changing(store),
         _figures(store),
         *(store.overdue(queue, 100) for queue in QUEUES),
+        *(store.rejections(queue) for queue in QUEUES),
         *(store.leases_of(agent) for agent in AGENTS),
         *(store.standing(agent) for agent in AGENTS),
     )

@@ -242,6 +242,15 @@ VERBS: Final[dict[str, tuple[float, Draw]]] = {
             "recalls": _often(random, 0.6),
         },
     ),
+    "count_rejections": (
+        0.7,
+        lambda random: {
+            "queue": random.choice(QUEUES),
+            "version": random.choice((1, 1, 2, 3, 4, 5)),
+            "places": [random.randrange(300) for _ in range(random.choice((1, 2, 150)))],
+            "key": random.choice(KEYS),
+        },
+    ),
     "beat": (0.5, lambda random: {}),
     # what operators do
     "judge": (3, _judge),

@@ -1,9 +1,13 @@
 """What the clock does in a story, and what upkeep puts right."""
 
+from collections import Counter
+
 from dropoff.core import limits
-from dropoff.core.handoff import QueueName
+from dropoff.core.handoff import QueueName, content_of
 from dropoff.core.lease import Lease
+from dropoff.core.rejections import Fault
 from dropoff.core.store import Store
+from tests import world
 from tests.agreement.both import QUEUES
 from tests.agreement.subjects import Subjects
 
@@ -30,6 +34,11 @@ class OfClock(Subjects):
     async def erase(self, who: str, outdated: bool, by_clock: bool, handoff: int, state: str) -> None:
         id, by = self._handoff(handoff, state), None if by_clock else self._caller(who, outdated)
         await self.ask(lambda store: store.erase(id, by))
+
+    async def count_rejections(self, queue: str, version: int, places: list[int], key: str) -> None:
+        counts = Counter(Fault("missing", f"/properties/{place}") for place in places)
+        request = content_of(world.key_or_new(key))
+        await self.ask(lambda store: store.count_rejections(QueueName(queue), f"research@{version}", counts, request))
 
     async def beat(self) -> None:
         await self.ask(lambda store: store.beat())

@@ -7,14 +7,15 @@ import json
 import re
 import signal
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from dropoff.cli.times import iso
-from tests.cli.brokers import DROPOFF, WAIT_S, Heard, Terminal, Up, ask, clean_environment, line_of
+from tests.cli.brokers import DROPOFF, WAIT_S, Heard, Terminal, Up, ask, clean_environment, line_of, until
+from tests.cli.conftest import BRIEF as CONTRACT
 
 BRIEF = {"topic": "heat pumps", "audience": "exec"}
 
@@ -215,6 +216,60 @@ def test_an_edit_that_says_nothing_or_too_much_changes_nothing(broker: Up, queue
         assert (refused.code, refused.out) == (2, ""), flag
         assert f"Invalid value for '{flag}'" in refused.err
     assert broker.ask("queue", "show", queue).json == before
+
+
+# ---- queues: what agents get wrong ------------------------------------------------------------------------------
+
+
+def rejections(broker: Up, queue: str) -> dict[str, int]:
+    heard = broker.ask("queue", "rejections", queue)
+    assert heard.code == 0, heard.err
+    return {f"{one['schema']} {one['what']} {one['place']}": one["count"] for one in heard.json}
+
+
+def test_what_agents_get_wrong_is_shown(broker: Up, queue: str):
+    """As a table for people, as data for scripts; of a field that nobody knows not even the name."""
+    nothing = broker.ask("queue", "rejections", queue)
+    assert (nothing.code, nothing.json) == (0, [])
+    assert f"Nothing was rejected for queue '{queue}'." in nothing.err
+    assert "rejections" not in broker.ask("queue", "show", queue).err
+
+    assert broker.ask("drop", queue, json.dumps(BRIEF | {"secret_name": 1})).code == 6
+    assert broker.ask("drop", queue, '{"topic":"heat pumps"}').code == 6
+    faults = {"brief@1 unknown /properties": 1, "brief@1 missing /properties/audience": 1}
+    until("the counts", lambda: rejections(broker, queue) == faults)
+
+    table = broker.ask("queue", "rejections", queue, "-o", "table").out
+    assert re.search(r"^SCHEMA +PLACE +WHAT +COUNT +LAST$", table, re.MULTILINE)
+    assert re.search(r"^brief@1 +/properties/audience +missing +1 +20\d\d-.*Z$", table, re.MULTILINE)
+    assert re.search(r"^brief@1 +/properties +unknown field +1 ", table, re.MULTILINE)
+    lines = broker.ask("queue", "rejections", queue, "-o", "jsonl").out.splitlines()
+    assert [json.loads(line)["count"] for line in lines] == [1, 1]
+    shown = broker.ask("queue", "show", queue)
+    assert f"Payloads were rejected. Why: dropoff queue rejections {queue}" in shown.err
+    assert "secret_name" not in table + shown.out + shown.err
+    assert broker.ask("queue", "rejections", "nowhere").code == 3
+
+
+def test_what_agents_got_wrong_outlives_the_broker(ups: Callable[..., Up]):
+    """One that ends in order writes what it has only gathered; what was written, `kill -9` does not take."""
+    first = ups()
+    assert first.ask("schema", "push", "brief", str(CONTRACT)).code == 0
+    assert first.ask("queue", "add", "research", "--schema", "brief").code == 0
+    assert first.ask("drop", "research", '{"topic":"heat pumps"}').code == 6
+    assert first.end(signal.SIGTERM).code == 0
+
+    second = ups()
+    assert rejections(second, "research") == {"brief@1 missing /properties/audience": 1}
+    assert second.ask("drop", "research", '{"topic":"heat pumps"}').code == 6
+    until("the second to be counted", lambda: [*rejections(second, "research").values()] == [2])
+    second.end(signal.SIGKILL)
+
+    third = ups()
+    assert rejections(third, "research") == {"brief@1 missing /properties/audience": 2}
+    assert third.ask("queue", "rm", "research", "--yes").code == 0
+    assert third.ask("queue", "add", "research", "--schema", "brief").code == 0
+    assert rejections(third, "research") == {}
 
 
 # ---- queues: rm -------------------------------------------------------------------------------------------------

@@ -63,7 +63,7 @@ def test_a_tools_own_arguments_have_no_root_word():
 
 
 def test_it_fails_closed_when_the_explanation_finds_nothing(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(teach, "problems", lambda *_: ())
+    monkeypatch.setattr(teach, "taught", lambda *_: teach.Taught())
 
     (problem,) = gate(BRIEF).judge({})
 

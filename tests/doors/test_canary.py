@@ -17,6 +17,7 @@ import pytest
 from dropoff.core import payload
 from tests.doors.every_door import DOORS, Heard, House, house
 from tests.doors.mcp.wire import ERAS
+from tests.world import until
 
 SPELLINGS = 300  # payloads written in unusual ways; each is dropped off and picked up
 
@@ -39,6 +40,12 @@ def kept(at: House, word: str) -> list[str]:
         "there is no append-only file to search"
     )
     return [str(path) for path in files if any(each in path.read_bytes() for each in spellings)]
+
+
+async def counted(at: House) -> bool:
+    """Whether the broker has written what the contract of `strict` rejected."""
+    found = (await at.operator.get("/v1/queues/strict/rejections")).json()["rejections"]
+    return "type" in {one["what"] for one in found}
 
 
 async def test_what_is_taken_is_found_by_the_search(at: House):
@@ -74,8 +81,85 @@ async def test_nothing_of_a_bad_call_is_stored(door: str, at: House):
             words[word := canary()] = f"{name}: {place}"
             heard = await at.throw(door, place, text.replace("CANARY", word))
             assert heard.refused, (words[word], heard)
+    await until("what was rejected to be counted", lambda: counted(at))
     await at.done("/v1/drop_off", {"queue": "open", "payload": {}})  # so that what was only gathered is written too
     assert {name: files for word, name in words.items() if (files := kept(at, word))} == {}
+
+
+# Every rule by which a schema may speak of names that are not its own. None of the names comes from a payload.
+NAMELESS: dict[str, Any] = {
+    "type": "object",
+    "properties": {
+        "closed": {"type": "object", "properties": {"known": {}}, "additionalProperties": False},
+        "empty": {"type": "object", "additionalProperties": False},
+        "rest": {"type": "object", "additionalProperties": {"type": "integer"}},
+        "matched": {"type": "object", "patternProperties": {"^canary": {"type": "integer"}}},
+        "names": {"type": "object", "propertyNames": {"maxLength": 5}},
+        "loose": {"type": "object", "allOf": [{"properties": {"known": {}}}], "unevaluatedProperties": False},
+        "branch": {"anyOf": [{"type": "object", "properties": {"k": {}}, "additionalProperties": False}, {"const": 1}]},
+        "deep": {"type": "array", "items": {"$ref": "#/$defs/node"}},
+        "list": {"enum": ["a"]},
+        "text": {"type": "string", "pattern": "^x$"},
+    },
+    "$defs": {"node": {"type": "object", "additionalProperties": {"type": "integer"}}},
+}
+OWN = '{"CANARY":"CANARY"}'
+NAMES = {
+    "closed": OWN,
+    "empty": OWN,
+    "rest": OWN,
+    "matched": OWN,
+    "names": OWN,
+    "loose": OWN,
+    "branch": OWN,
+    "deep": f"[{{}},{OWN}]",
+    "list": '"CANARY"',
+    "text": '"CANARY"',
+}
+COUNTED = {
+    "unknown /properties/closed/properties",
+    "unknown /properties/empty",
+    "type /properties/rest/additionalProperties",
+    "type /properties/matched/patternProperties/^canary",
+    "unknown /properties/names/propertyNames",
+    "unknown /properties/loose",
+    "unknown /properties/branch/anyOf/0/properties",
+    "type /$defs/node/additionalProperties",
+    "choice /properties/list",
+    "pattern /properties/text",
+}
+
+
+async def test_what_was_rejected_is_counted_through_every_door_and_without_a_name_of_its_own(at: House):
+    """Names of fields are the caller's text, too. What is counted are the schema's own places."""
+    await at.done("/v1/schemas/nameless", NAMELESS, by=at.operator)
+    await at.done("/v1/queues", {"name": "nameless", "schema": "nameless"}, by=at.operator)
+    await at.done("/v1/agents/ann/grant", {"grants": ["drop:nameless"]}, by=at.operator)
+    lease, words = await at.lease(), dict[str, str]()
+    text = "{" + ",".join(f'"{name}":{value}' for name, value in NAMES.items()) + "}"
+    onward = f'{{"queue":"nameless","payload":{text}}}'
+    for door in DOORS:
+        for verb, tool, arguments in (
+            ("drop_off", "drop_off", onward),
+            ("complete", "complete_handoff", f'{{"lease_id":"{lease}","next":{onward}}}'),
+        ):
+            words[word := canary()] = f"{door}: {verb}"
+            asked = arguments.replace("CANARY", word)
+            heard = await (at.call(door, tool, asked) if door in ERAS else at.plainly(door, verb, asked))
+            assert heard.code in ("payload_invalid", "next_invalid"), heard
+
+    async def counted() -> list[Any]:
+        answer = await at.operator.get("/v1/queues/nameless/rejections")
+        assert not any(word in answer.text for word in words)
+        return answer.json()["rejections"]
+
+    async def all_of_them() -> bool:
+        return {one["count"] for one in await counted()} == {len(words)}
+
+    await until("the counts of every door", all_of_them)
+    assert {f"{one['what']} {one['place']}" for one in await counted()} == COUNTED
+    await at.done("/v1/drop_off", {"queue": "open", "payload": {}})
+    assert {what: files for word, what in words.items() if (files := kept(at, word))} == {}
 
 
 # ---- every other reason --------------------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ from dropoff.core.grant import Grant
 from dropoff.core.handoff import content_of
 from dropoff.core.lease import Lease
 from dropoff.core.queue import Queue
+from dropoff.core.rejections import Fault
 from dropoff.core.store import Judging, Settling
 from dropoff.storage.mending import Named
 from tests import world
@@ -381,6 +382,15 @@ async def overdue(t: Twins, chance: Random) -> Asking:
 async def beat(t: Twins, chance: Random) -> Asking:
     t.clock.advance(chance.choice([1, limits.BEAT_MS, limits.OUTAGE_MS + 1]))
     return lambda store: store.beat()
+
+
+@story("count_rejections")
+async def count_rejections(t: Twins, chance: Random) -> Asking:
+    queue, request = await t.queue(), t.new("request-")
+    counts = {Fault("missing", f"/properties/{name}"): chance.randrange(1, 9) for name in "ab"}
+    if chance.random() < 0.5:
+        await t.tell(lambda store: store.count_rejections(queue.name, queue.schema, counts, t.busy.name))
+    return lambda store: store.count_rejections(queue.name, queue.schema, counts, request)
 
 
 @story("mend", heard_again=False)

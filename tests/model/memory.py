@@ -15,6 +15,7 @@ from dropoff.core.lease import Lease
 from dropoff.core.ledger import Entry, Receipt
 from dropoff.core.lifecycle import FINAL, LEASED, WAITING, State, Verb, may
 from dropoff.core.queue import Queue
+from dropoff.core.rejections import Fault
 from dropoff.errors import HandoffUnknown
 
 THE_CLOCK: Final = caller_upkeep()
@@ -28,6 +29,14 @@ class Remembered(NamedTuple):
     call: tuple[object, ...]
     content: str
     entry: Entry
+
+
+@dataclass
+class Rejected:
+    """What a queue's payloads were rejected for: by version and fault, how often and when last."""
+
+    counts: dict[tuple[str, Fault], tuple[int, int]] = field(default_factory=dict)
+    heard: set[str] = field(default_factory=set)
 
 
 @dataclass
@@ -61,6 +70,7 @@ class Memory:
         self._resumed_ms: dict[AgentName, int] = {}  # when an agent, or everybody (`*`), came out of a freeze or outage
         self._principals: dict[AgentName, Principal] = {}
         self._changing: dict[AgentName, str] = {}
+        self.rejected: dict[QueueName, Rejected] = {}
         self._queues: dict[QueueName, Queue] = {}
         self._schemas: dict[str, StoredSchema] = {}
         self._mending = False

@@ -3,15 +3,19 @@
 Each is written over the revision that it was made from; what was asked for and is there already is a success.
 """
 
+from collections.abc import Mapping
+
+from dropoff.core import limits
 from dropoff.core.answers import Gated, Mended, StoredSchema
 from dropoff.core.caller import EVERYONE, Caller, Principal, Revision
 from dropoff.core.deciding import half_done
 from dropoff.core.handoff import AgentName, QueueName
 from dropoff.core.queue import Queue
+from dropoff.core.rejections import MORE, Fault, Rejection, in_order
 from dropoff.core.store import Stale
 from dropoff.errors import NotAllowed, QueueExists, QueueNotEmpty
 from tests.model.leases import Leases
-from tests.model.memory import THE_CLOCK, changed
+from tests.model.memory import THE_CLOCK, Rejected, changed
 
 
 class Records(Leases):
@@ -123,9 +127,35 @@ class Records(Leases):
         if left:
             raise QueueNotEmpty(queue=queue.name, left=left)
         del self._queues[queue.name]
+        self.rejected.pop(queue.name, None)
         self._pickers = {place: seen_ms for place, seen_ms in self._pickers.items() if place[0] != queue.name}
         self._write("remove_queue", by, queue=queue.name, rev=there.rev)
         return True
+
+    async def count_rejections(self, queue: QueueName, schema: str, counts: Mapping[Fault, int], request: str) -> None:
+        """So many places of a version, the rest together; and of so many versions, those that rejected last."""
+        if queue not in self._queues:
+            return
+        rejected = self.rejected.setdefault(queue, Rejected())
+        if request in rejected.heard:
+            return
+        rejected.heard.add(request)
+        for fault, count in sorted(counts.items()):
+            places = sum(of == schema for of, _ in rejected.counts)
+            known = (schema, fault) in rejected.counts or places < limits.REJECTED_PLACES_MAX
+            place = (schema, fault if known else MORE)
+            rejected.counts[place] = (rejected.counts.get(place, (0, 0))[0] + count, self._now)
+        last = {of: 0 for of, _ in rejected.counts}
+        for (of, _), (_, last_ms) in rejected.counts.items():
+            last[of] = max(last[of], last_ms)
+        kept = sorted(last, key=lambda of: (of == schema, last[of], of))[-limits.REJECTED_SCHEMAS_KEPT :]
+        rejected.counts = {place: how for place, how in rejected.counts.items() if place[0] in kept}
+
+    async def rejections(self, queue: QueueName) -> tuple[Rejection, ...]:
+        return in_order(
+            Rejection(schema=of, what=fault.what, place=fault.place, count=count, last_ms=last_ms)
+            for (of, fault), (count, last_ms) in self.rejected.get(queue, Rejected()).counts.items()
+        )
 
     def _risen(self, rev: str, above: int = 0) -> Revision:
         return Revision(str(max(int(rev) + 1, above + 1, self._now)))

@@ -21,13 +21,14 @@ LINES_MAX: Final = 70  # one screen
 AGENTS: Final = frozenset({"drop_off", "pick_up", "extend", "complete", "forward", "hand_back"})
 READERS: Final = frozenset({"check", "dropped_before", "lease", "picked_before"})
 UPKEEP: Final = frozenset(
-    {"lapse", "due", "expire", "recall", "revoked", "overdue", "beat", "changed", "mend", "prove"}
+    {"lapse", "due", "expire", "recall", "revoked", "overdue", "beat", "changed", "mend", "prove", "count_rejections"}
 )
 THROUGH: Final = (
     dict.fromkeys(AGENTS, "") | dict.fromkeys(READERS, "'reading'") | {"withdraw": "may_operate=='1'"}
 )  # all others: operators'
 
-ADDS_WORK: Final = frozenset({"drop_off", "forward", "put_schema"})  # all others end, free, read or govern
+# All others end, free, read or govern; counts of rejections help nobody to make room.
+ADDS_WORK: Final = frozenset({"drop_off", "forward", "put_schema", "count_rejections"})
 
 KIND_OF: Final = {"H": "hash", "X": "stream", "Z": "zset", "S": "set"}  # by the first letter of a command
 READS: Final = frozenset(

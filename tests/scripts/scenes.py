@@ -16,6 +16,7 @@ from dropoff.core.caller import Caller, Principal
 from dropoff.core.grant import Grant
 from dropoff.core.handoff import AgentName, HandoffId, content_of
 from dropoff.core.queue import Queue
+from dropoff.core.rejections import Fault
 from dropoff.storage.mending import Named
 from dropoff.storage.store import RedisStore
 from tests.look import Look
@@ -449,6 +450,22 @@ async def overdue_work(w: World) -> Act:
 async def beat_once_more(w: World) -> Act:
     w.clock.advance(1_000)
     return w.store.beat
+
+
+COUNTED = "what was rejected is no step of anybody's"
+
+
+@scene("count_rejections", rejected=COUNTED)
+async def count_the_first_rejections(w: World) -> Act:
+    return lambda: w.store.count_rejections(QUEUE.name, QUEUE.schema, {Fault("type", "/properties/a"): 2}, "new")
+
+
+@scene("count_rejections", rejected=COUNTED)
+async def count_rejections_of_one_version_too_many(w: World) -> Act:
+    for version in range(limits.REJECTED_SCHEMAS_KEPT):
+        await w.store.count_rejections(QUEUE.name, f"research@{version + 1}", {Fault("type"): 1}, f"arranged-{version}")
+        w.clock.advance(1_000)
+    return lambda: w.store.count_rejections(QUEUE.name, "research@9", {Fault("type"): 1, Fault("other"): 1}, "new")
 
 
 PUT_BACK = dict.fromkeys(

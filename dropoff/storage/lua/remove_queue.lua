@@ -1,7 +1,7 @@
 #!lua flags=allow-oom
 -- remove_queue: remove a queue in which nothing is left.
 --
--- keys: @queue versions pickers queues
+-- keys: @queue versions pickers queues rejected
 -- args: @call @queue queue expected
 -- gives: removed | absent | stale | refused
 local stop = stopped_at_gate('operating')
@@ -21,5 +21,5 @@ sound('stream', ledger)
 sound('hash', queues)
 local entry = write_entry('remove_queue', { 'queue', queue, 'rev', rev })
 redis.call('HDEL', queues, queue)
-redis.call('DEL', config, versions, pickers, expiries, unpack(streams))
+redis.call('DEL', config, versions, pickers, expiries, rejected, unpack(streams))
 return answer('removed', {}, entry)

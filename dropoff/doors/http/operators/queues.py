@@ -3,17 +3,20 @@
 Who may operate a queue may see what came of it, so an act answers with the queue in numbers without another grant.
 """
 
-from typing import Final, Literal
+from typing import Annotated, Final, Literal
 
 import msgspec
+from msgspec import Meta
 from starlette.requests import Request
 
 from dropoff.core.caller import EVERYONE, Principal, Standing
 from dropoff.core.queue import QueueState
+from dropoff.core.rejections import Rejection, What
+from dropoff.doors.answers import iso
 from dropoff.doors.house import House
 from dropoff.doors.http.calls import Call
 from dropoff.doors.http.operators.asked import Nothing, Why
-from dropoff.doors.http.shapes import Answer, Shape
+from dropoff.doors.http.shapes import Answer, Shape, Time
 from dropoff.doors.http.table import Answering, Row
 from dropoff.inspector import QueueView
 from dropoff.operations import NewQueue
@@ -69,6 +72,23 @@ class QueuesAnswer(Answer, frozen=True, kw_only=True):
     frozen_reason: str
 
 
+class RejectionShape(Answer, frozen=True, kw_only=True):
+    """One fault: how many of the payloads that this schema rejected had it, and when last."""
+
+    schema: str
+    place: Annotated[str, Meta(description="Where the schema says it, as a JSON pointer; empty is its root.")]
+    what: What
+    count: int
+    last: Time
+
+
+class RejectionsAnswer(Answer, frozen=True, kw_only=True):
+    """The newest version of the schema first, and of each what is wrong most often."""
+
+    queue: str
+    rejections: list[RejectionShape]
+
+
 class RemovedQueue(Answer, frozen=True, kw_only=True):
     """`erased`: how many handoffs that had ended are forgotten with it."""
 
@@ -99,6 +119,12 @@ async def _queues(house: House, call: Call, request: Request) -> QueuesAnswer:
 
 async def _one_queue(house: House, call: Call, request: Request) -> QueueAnswer:
     return _queue(await house.inspector.queue(call.caller, call.path["name"]))
+
+
+async def _rejections(house: House, call: Call, request: Request) -> RejectionsAnswer:
+    name = call.path["name"]
+    found = await house.inspector.rejections(call.caller, name)
+    return RejectionsAnswer(queue=name, rejections=[_rejection(one) for one in found])
 
 
 async def _add_queue(house: House, call: Call, request: Request) -> QueueAnswer:
@@ -165,6 +191,10 @@ def _queue(view: QueueView) -> QueueAnswer:
     )
 
 
+def _rejection(one: Rejection) -> RejectionShape:
+    return RejectionShape(schema=one.schema, place=one.place, what=one.what, count=one.count, last=iso(one.last_ms))
+
+
 def _frozen(everyone: Principal) -> FreezeAnswer:
     return FreezeAnswer(standing=everyone.standing, reason=everyone.reason)
 
@@ -180,6 +210,9 @@ ROWS: Final = (
         NewQueue, QueueAnswer, ("schema_unknown", "queue_exists"), _add_queue),
     Row("GET", "/v1/queues/{name}", "queue show", "One queue in numbers.",
         Nothing, QueueAnswer, _NO_QUEUE, _one_queue),
+    Row("GET", "/v1/queues/{name}/rejections", "queue rejections", "What agents get wrong: the faults of payloads that "
+        "were rejected, by place in the schema. Nothing of the payloads themselves is kept.",
+        Nothing, RejectionsAnswer, _NO_QUEUE, _rejections),
     Row("POST", "/v1/queues/{name}/edit", "queue edit", "Change settings of a queue, in force on return.",
         QueueChanges, QueueAnswer, _NO_QUEUE, _edit_queue),
     Row("POST", "/v1/queues/{name}/pause", "queue pause", "Work comes in, and none goes out.",
