@@ -26,7 +26,7 @@ class Describing(Asking):
     async def describe(self, caller: Caller, request: Describe) -> list[Description]:
         """The queues the caller may drop into or pick up from, with what each demands."""
         caller = await current(self.store, caller)
-        queues = await self.store.queues()
+        queues = await self.store.queues(fresh=True)  # another broker may have made or changed one
         names = {act: policy.allowed(caller, act, queues) for act in ("drop", "pick")}
         wanted = sorted({name for act in names.values() for name in act})
         if request.queue:

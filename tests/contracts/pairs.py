@@ -3,9 +3,13 @@
 from copy import deepcopy
 from typing import Any
 
+from hypothesis import HealthCheck
 from hypothesis import strategies as st
 
 Json = dict[str, Any]
+
+# What Hypothesis would complain of: schemas are large, and the lint refuses some.
+SLOW = [HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large, HealthCheck.large_base_example]
 
 NAMES = st.sampled_from(["a", "b", "c"])
 NUMBERS = st.sampled_from([-1, 0, 1, 2, 3, 0.5, 1.0, 2.5])

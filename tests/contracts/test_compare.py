@@ -8,18 +8,17 @@ from collections import Counter
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, seed, settings
+from hypothesis import given, seed, settings
 from hypothesis import strategies as st
 
 from dropoff.contracts import lint
 from dropoff.contracts.compare import CHANGES_MAX, compare
 from dropoff.contracts.gate import compile_schema
-from tests.contracts.pairs import PAYLOADS, pairs
+from tests.contracts.pairs import PAYLOADS, SLOW, pairs
 
 PAIRS = 1_000
 PAIRS_OF_CAMPAIGN = 10_000
 PAYLOADS_A_PAIR = 12
-SLOW = [HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large, HealthCheck.large_base_example]
 
 Json = dict[str, Any]
 

@@ -147,7 +147,6 @@ class McpDoor:
 
         async def make() -> list[types.Tool]:
             caller = await current(self._broker.store, visit.caller)
-            await self._broker.store.queues(fresh=True)  # another broker may have made one
             return tools.tools_for(caller, await self._broker.describe(caller, Describe()))
 
         try:

@@ -28,6 +28,7 @@ SCHEMAS_CHARS_MAX: Final = 6_000  # of all schemas together; beyond it a list co
 QUEUES_CHARS_MAX: Final = 1_000  # of all names together, for the same reason
 
 AT: Final = "#/properties/payload"
+UNDER: Final = ":"  # after the queue's name; it stands in no name, so `a` with `b.c` never meets `a.b` with `c`
 SAID_ELSEWHERE: Final = ("$schema", "$comment", "title", "examples")  # by us, or by describe_queues
 
 NAMED_ELSEWHERE: Final = (*subschemas.ANCHORS, "$id", "$schema")  # of no use once every reference is a pointer
@@ -81,9 +82,12 @@ def _input_schema(verb: AgentVerb, caller: Caller, queues: Sequence[Description]
 
 def _name_queues(schema: Json, queues: Sequence[Description]) -> None:
     """A model that sees the names makes none up. It is a help and no check: the broker judges, in better words."""
-    names = [one.queue.name for one in queues]
-    if names and sum(map(len, names)) <= QUEUES_CHARS_MAX:
-        schema["properties"]["queue"]["enum"] = names
+    if queues and _may_be_named(queues):
+        schema["properties"]["queue"]["enum"] = [one.queue.name for one in queues]
+
+
+def _may_be_named(queues: Sequence[Description]) -> bool:
+    return sum(len(one.queue.name) for one in queues) <= QUEUES_CHARS_MAX
 
 
 def _show_payload(schema: Json, queues: Sequence[Description]) -> None:
@@ -92,12 +96,12 @@ def _show_payload(schema: Json, queues: Sequence[Description]) -> None:
     contracts = _by_contract(queues)
     if len(contracts) == 1:
         [(contract, names)] = contracts
-        shown = embedded(contract, AT, f"{names[0]}.")
+        shown = embedded(contract, AT, names[0] + UNDER)
         schema["properties"]["payload"] = {"description": plain["description"]} | shown.content
         definitions = shown.definitions
-    elif contracts and sum(len(contract.content.decode()) for contract, _ in contracts) <= SCHEMAS_CHARS_MAX:
+    elif contracts and _may_be_named(queues) and _chars(contracts) <= SCHEMAS_CHARS_MAX:
         branches = [
-            embedded(contract, f"{AT}/anyOf/{place}", f"{names[0]}.")
+            embedded(contract, f"{AT}/anyOf/{place}", names[0] + UNDER)
             for place, (contract, names) in enumerate(contracts)
         ]
         schema["properties"]["payload"] = {
@@ -114,6 +118,10 @@ def _show_payload(schema: Json, queues: Sequence[Description]) -> None:
         return
     if definitions:
         schema["$defs"] = definitions
+
+
+def _chars(contracts: Sequence[tuple[Schema, list[str]]]) -> int:
+    return sum(len(contract.content.decode()) for contract, _ in contracts)
 
 
 def _by_contract(queues: Sequence[Description]) -> list[tuple[Schema, list[str]]]:
@@ -148,4 +156,4 @@ def _moved(pointer: str, at: str, prefix: str) -> str:
     """Where what this pointer named stands now, as it is written in a URL."""
     hoisted = pointer.removeprefix("#/$defs/")
     moved = f"#/$defs/{prefix}{hoisted}" if hoisted != pointer else at + pointer[1:]
-    return "#" + quote(moved[1:], safe="/~$")
+    return "#" + quote(moved[1:], safe="/~$:")

@@ -1,4 +1,4 @@
-"""What a caller's model sees: which tools, with which contracts inside, and how much of its memory that takes."""
+"""What a caller's model sees: which tools, with which contracts inside. Every case in full: `test_lists.py`."""
 
 import json
 import re
@@ -14,14 +14,10 @@ from dropoff.doors import answers
 from dropoff.doors.mcp.tools import AT, embedded
 from dropoff.doors.verbs import VERBS
 from tests.doors.mcp.conftest import BRIEF, NOTES, Desk
-from tests.doors.mcp.wire import MODERN, Agent, Wire
+from tests.doors.mcp.listed import TREE
+from tests.doors.mcp.wire import Agent, Wire
 
 Open = Callable[[Agent], Wire]
-PAYLOADS = Path(__file__).parents[3] / "schemas" / "payloads"
-
-
-def _example(name: str) -> dict[str, Any]:
-    return json.loads((PAYLOADS / f"{name}@1.json").read_text())
 
 
 # ---- who sees which -----------------------------------------------------------------------------------------------
@@ -48,34 +44,6 @@ async def test_a_tool_that_a_caller_may_not_use_at_all_is_not_listed(
     """The list follows from the caller's grants, always in the same order."""
     line = wire(await desk.agent("somebody", *grants))
     assert list(await line.tools()) == seen
-
-
-async def test_a_changed_grant_shows_in_the_next_list(wire: Open, desk: Desk, elsewhere: Desk, scout: Agent) -> None:
-    """Also where another broker made the change, or the queue that it is about."""
-    line = wire(scout)
-    await elsewhere.queue("drafts", NOTES)
-    await elsewhere.operations.grant(elsewhere.operator, "scout", ["pick:drafts"])
-    tools = await line.tools()
-    assert tools["pick_up"]["inputSchema"]["properties"]["queue"]["enum"] == ["drafts"]
-
-    await elsewhere.operations.ungrant(elsewhere.operator, "scout", ["drop:research"])
-    assert "drop_off" not in await line.tools()
-
-
-async def test_a_new_queue_shows_in_the_next_list(wire: Open, desk: Desk, elsewhere: Desk) -> None:
-    """A grant may cover queues that come later, from another broker, with nothing said to this one."""
-    line = wire(await desk.agent("editor", "pick:*"))
-    assert (await line.tools())["pick_up"]["inputSchema"]["properties"]["queue"]["enum"] == ["research"]
-    await elsewhere.queue("drafts", NOTES)
-    assert (await line.tools())["pick_up"]["inputSchema"]["properties"]["queue"]["enum"] == ["drafts", "research"]
-
-
-async def test_the_list_is_nobody_elses_and_at_once_stale(desk: Desk, scout: Agent) -> None:
-    """No cache may show one caller's tools to another, or an old list after a grant was taken."""
-    line = Wire(desk.url, scout, MODERN)
-    async with line.client:
-        said = await line.ask("tools/list")
-    assert (said["ttlMs"], said["cacheScope"]) == (0, "private")
 
 
 # ---- whose contracts ----------------------------------------------------------------------------------------------
@@ -166,32 +134,6 @@ async def test_schemas_that_are_too_long_together_are_pointed_to(wire: Open, des
     assert [one["schema"]["description"] for one in shown] == ["a" * 2_500, "b" * 2_500, "c" * 2_500]
 
 
-# One schema with every kind of reference, and a definition whose name needs escaping.
-TREE: dict[str, Any] = {
-    "$schema": "https://json-schema.org/draft/2020-12/schema",
-    "type": "object",
-    "properties": {
-        "name": {"$ref": "#/$defs/a~1b%20c"},
-        "left": {"$ref": "#"},
-        "right": {"$ref": "#/properties/left"},
-        "leaf": {"$ref": "#leaf"},
-        "inner": {"$defs": {"own": {"const": 1}}, "$ref": "#/properties/inner/$defs/own"},
-        "odd": {"$ref": "#/definitions/odd"},
-        "data": {"const": {"$ref": "#/not/a/reference"}},
-    },
-    "required": ["name"],
-    "additionalProperties": False,
-    "$defs": {
-        "a/b c": {"type": "string", "minLength": 2},
-        "leaf": {
-            "$schema": "https://json-schema.org/draft/2020-12/schema",
-            "$anchor": "leaf",
-            "type": "array",
-            "items": {"$ref": "#/$defs/a~1b%20c"},
-        },
-    },
-    "definitions": {"odd": {"type": "integer", "not": {"multipleOf": 2}}},
-}
 TREES = [
     {"name": "ok"},
     {"name": "o"},
@@ -235,24 +177,11 @@ async def test_definitions_of_several_queues_do_not_meet(wire: Open, desk: Desk)
         await desk.queue(name, schema | {"required": ["it"]})
     line = wire(await desk.agent("poet", "drop:numbers", "drop:words"))
     schema = (await line.tools())["drop_off"]["inputSchema"]
-    assert schema["$defs"] == {"numbers.it": {"type": "integer"}, "words.it": {"type": "string"}}
+    assert schema["$defs"] == {"numbers:it": {"type": "integer"}, "words:it": {"type": "string"}}
     jsonschema.validate({"queue": "words", "payload": {"it": "owl"}}, schema)
 
 
-# ---- how much -----------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("payload", ["brief", "draft"])
-async def test_with_one_queue_each_way_the_tools_are_small(payload: str, wire: Open, desk: Desk) -> None:
-    """≤ 6 kB of what a model reads and ≤ 8 kB on the wire: every turn of every agent pays for it."""
-    await desk.queue("outbox", _example(payload))
-    line = wire(await desk.agent("busy", "drop:outbox", "pick:research"))
-    response = await line.post("tools/list", {})
-    tools = response.json()["result"]["tools"]
-    assert len(tools) == len(VERBS)
-    read = [[tool["name"], tool["description"], tool["inputSchema"]] for tool in tools]
-    assert len(json.dumps(read, separators=(",", ":"))) <= 6_000
-    assert len(response.content) <= 8_000
+# ---- what clients judge by ----------------------------------------------------------------------------------------
 
 
 async def test_every_tool_has_all_four_annotations_and_an_output_schema(wire: Open, desk: Desk) -> None:
