@@ -11,6 +11,7 @@ heard before speaks "of this call" alone: it must not deny the first one. No sen
 anybody's payload.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
@@ -21,6 +22,9 @@ Retry = Literal["never", "after_mending", "later"]
 
 PROBLEMS_SHOWN = 8  # a model mends eight problems at once well; a longer list hides the first
 NAMES_SHOWN = 10
+
+
+_LEASE_ID = re.compile(r"(?P<handoff_id>[a-z0-9._-]{1,64}-[0-9A-HJKMNP-TV-Z]{16})\.[0-9A-HJKMNP-TV-Z]{1,13}\Z")
 
 
 class Problem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -474,6 +478,11 @@ class HandoffUnknown(DropoffError):
     handoff_id: str
 
     def sentence(self) -> str:
+        if mixed_up := _LEASE_ID.match(self.handoff_id):
+            return (
+                f"'{self.handoff_id[:80]}' is a lease_id. Nothing was changed. "
+                f"Use its handoff_id: {mixed_up['handoff_id']}."
+            )
         return (
             f"There is no handoff '{self.handoff_id[:80]}' that you dropped off or picked up. Nothing was changed. "
             "Ids look like research-8F3K2Q9T1MXK7A4B."

@@ -28,7 +28,7 @@ from jsonschema_rs import ValidationErrorKind as Kind
 
 from dropoff.contracts import subschemas
 from dropoff.contracts.faults import fault
-from dropoff.core.payload import Step, clipped, path_of
+from dropoff.core.payload import SHOWN_CHARS_MAX, Step, clipped, path_of
 from dropoff.core.rejections import Fault, What
 from dropoff.errors import NAMES_SHOWN, Problem, named
 
@@ -117,7 +117,7 @@ def _lessons(error: ValidationError, schema: Json, deep: int) -> Iterable[Lesson
             where = tuple(error.instance_path), tuple(error.schema_path[:-1])
             return (Lesson(UNKNOWN, *where, "takes no fields at all", "an empty object"),)
         case _:
-            return (_at(error, *_sentence(error)),)
+            return (_at(error, *_sentence(error, schema)),)
 
 
 def _at(error: ValidationError, problem: str, expected: str = "") -> Lesson:
@@ -143,19 +143,44 @@ def _missing(error: ValidationError, schema: Json, name: str) -> Iterator[Lesson
 
 
 def _unknown(error: ValidationError, schema: Json, names: Sequence[str]) -> Iterator[Lesson]:
-    known = list(subschemas.at(schema, [*error.schema_path[:-1], "properties"]))
+    around = subschemas.at(schema, error.schema_path[:-1])
+    known = list(around.get("properties", ()))
+    if isinstance(error.kind, Kind.UnevaluatedProperties):
+        known = list(dict.fromkeys(_names_of_all_parts(around, subschemas.Targets(schema))))
+    shown_names = named([clipped(name) for name in known])
     present = cast("Json", error.instance)
     free = [name for name in known if name not in present]
     said_by = (*error.schema_path[:-1], "properties")  # the unknown name is the sender's
     for name in names:
-        problem = f"unknown field{_meant(name, free)}"
-        expected = f"one of: {named(known)}" if known else ""
+        meant = _meant(name, free) or (f" (known: {shown_names})" if known else "")
+        problem = f"unknown field{meant}"
+        expected = f"one of: {shown_names}" if known else ""
         yield Lesson(UNKNOWN, (*error.instance_path, name), said_by, problem, expected)
 
 
+def _names_of_all_parts(around: Json, targets: subschemas.Targets) -> Iterator[str]:
+    """Those of the fields that are known here or in any part that speaks of the same object, each part once."""
+    todo: list[object] = [around]
+    seen: set[int] = set()
+    while todo:
+        each = todo.pop(0)
+        if not isinstance(each, dict) or id(cast("Json", each)) in seen:
+            continue
+        part = cast("Json", each)
+        seen.add(id(part))
+        yield from part.get("properties", ())
+        todo += [one for keyword in ("allOf", "anyOf", "oneOf") for one in part.get(keyword, ())]
+        todo += [part.get(keyword) for keyword in ("if", "then", "else")]
+        target = targets.of(subschemas.Subschema((), part))
+        todo += [*part.get("dependentSchemas", {}).values(), target and target.content]
+
+
 def _is_closed_and_empty(error: ValidationError) -> bool:
-    """`additionalProperties: false` and no `properties`: the validator then names neither field nor object."""
-    return error.schema_path[-1:] == ["additionalProperties"] and error.schema_path[-2:-1] != ["properties"]
+    """`additionalProperties: false` and no `properties`: the validator then names neither field nor object. So with
+    `propertyNames: false`.
+    """
+    closing = error.schema_path[-1:] in (["additionalProperties"], ["propertyNames"])
+    return closing and error.schema_path[-2:-1] != ["properties"]
 
 
 def _hint(schema: Json) -> str:
@@ -169,8 +194,9 @@ def _hint(schema: Json) -> str:
 
 
 def _meant(name: str, candidates: Sequence[str]) -> str:
-    close = difflib.get_close_matches(name, candidates[:MEANT_MAX], n=1)
-    return f"; did you mean '{close[0]}'?" if close else ""
+    by_letters = {each.casefold(): each for each in reversed(candidates[:MEANT_MAX])}
+    close = difflib.get_close_matches(name.casefold(), by_letters, n=1)
+    return f"; did you mean '{clipped(by_letters[close[0]])}'?" if close else ""
 
 
 # ---- types and choices --------------------------------------------------------------------------------------------
@@ -183,8 +209,22 @@ def _wrong_type(error: ValidationError, types: Sequence[str]) -> Iterator[Lesson
     elif value is None:
         problem = f"is null, not {_either(types)}; leave it out if it is not needed"
     else:
-        problem = f"is {_article(_type_of(value))}, not {_either(types)}"
+        in_quotes = isinstance(value, str) and _type_in_quotes(value) in _with_integers(types)
+        hint = "; write it without quotes" if in_quotes else ""
+        problem = f"is {_article(_type_of(value))}, not {_either(types)}{hint}"
     yield _at(error, problem, _either(types))
+
+
+def _type_in_quotes(text: str) -> str:
+    """`integer` of "7", `boolean` of "true"."""
+    try:
+        return _type_of(json.loads(text[:SHOWN_CHARS_MAX]))
+    except ValueError:
+        return "string"
+
+
+def _with_integers(types: Sequence[str]) -> set[str]:
+    return {*types, "integer"} if "number" in types else set(types)
 
 
 _STARTS: Final = {"{": "object", "[": "array"}
@@ -241,8 +281,26 @@ def _best_branch(
         return _wrong_type(error, [name for names in types for name in names])
     if deep == 0:
         return (_at(error, "fits none of the alternatives"),)
+    tags = [_tag(branch) for branch, other_type in zip(branches, types, strict=True) if not other_type]
+    if tags and tags[0] and all(tag and tag.instance_path == tags[0].instance_path for tag in tags):
+        return _wrong_choice(tags[0], [choice for tag in tags if tag for choice in _choices_of(tag)])
     best = min(branches, key=lambda branch: _distance(branch, error))
     return (lesson for each in best for lesson in _lessons(each, schema, deep - 1))
+
+
+def _tag(branch: Sequence[ValidationError]) -> ValidationError | None:
+    """The error by which this branch says that another kind of thing was meant."""
+    return next((each for each in branch if isinstance(each.kind, Kind.Constant | Kind.Enum)), None)
+
+
+def _choices_of(tag: ValidationError) -> Sequence[object]:
+    match tag.kind:
+        case Kind.Constant(expected_value=expected):
+            return (expected,)
+        case Kind.Enum(options=options):
+            return options
+        case _:
+            return ()
 
 
 def _type_asked_here(branch: Sequence[ValidationError], error: ValidationError) -> Sequence[str]:
@@ -263,7 +321,7 @@ def _distance(branch: Sequence[ValidationError], error: ValidationError) -> tupl
 # ---- one value, one sentence --------------------------------------------------------------------------------------
 
 
-def _sentence(error: ValidationError) -> tuple[str, str]:
+def _sentence(error: ValidationError, schema: Json) -> tuple[str, str]:
     """The problem and what is expected, of an error that concerns one value by itself."""
     value: Any = error.instance
     match error.kind:
@@ -296,13 +354,14 @@ def _sentence(error: ValidationError) -> tuple[str, str]:
         case Kind.UniqueItems():
             return "has the same item twice", "each item once"
         case Kind.Contains():
-            return _contains(error), "see describe_queues"
+            wanted = clipped(_compact(_wanted(error, schema)))
+            return _contains(error, wanted), f"items that fit {wanted}"
         case Kind.FalseSchema():
             return "is not allowed here", "nothing"
         case Kind.UnevaluatedItems(unexpected=extra):
             return f"has {_counted(len(extra), 'item')} too many", "fewer items"
         case Kind.PropertyNames(error=inner):
-            return f"has a field name {shown(inner.instance)} that is not allowed: {_sentence(inner)[0]}", ""
+            return f"has a field name {shown(inner.instance)} that is not allowed: {_sentence(inner, schema)[0]}", ""
         case Kind.Not(schema=excluded):
             return f"must not fit {clipped(_compact(excluded))}", ""
         case Kind.OneOfMultipleValid():
@@ -312,14 +371,22 @@ def _sentence(error: ValidationError) -> tuple[str, str]:
             return f"does not fit '{error.kind.name}'", ""
 
 
-def _contains(error: ValidationError) -> str:
+def _wanted(error: ValidationError, schema: Json) -> object:
+    """What `contains` asks for; where that is a reference, what it means."""
+    around = subschemas.at(schema, error.schema_path[:-1])
+    wanted = subschemas.Subschema((), subschemas.at(around, ["contains"]))
+    target = subschemas.Targets(schema).of(wanted)
+    return target.content if target else around.get("contains")
+
+
+def _contains(error: ValidationError, wanted: str) -> str:
     match error.schema_path[-1:]:
         case ["maxContains"]:
-            return "has too many items of the kind that is limited"
+            return f"has too many items that fit {wanted}"
         case ["minContains"]:
-            return "has too few items of the kind that is needed"
+            return f"has too few items that fit {wanted}"
         case _:
-            return "has no item of the kind that is needed"
+            return f"has no item that fits {wanted}"
 
 
 # ---- what is repeated of a value ----------------------------------------------------------------------------------
