@@ -10,6 +10,7 @@ import random
 import re
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from copy import deepcopy
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -213,12 +214,12 @@ def put(payload: Any, place: tuple[Step, ...], value: Any) -> None:
 
 
 class Mender:
-    """Knows the fields of a problem, and nothing of any schema."""
+    """Knows the fields of a problem, and nothing of any schema, in 40 lines."""
 
     def mend(self, payload: Json, problem: Problem) -> None:
         place = tuple(int(index) if index else name for name, index in re.findall(r"\.(\w+)|\[(\d+)\]", problem.path))
         meant = re.search(r"did you mean '([^']+)'", problem.problem)
-        try:
+        with suppress(KeyError, IndexError, TypeError):  # an earlier problem was about the same place
             if problem.problem.startswith("unknown field"):
                 value = at(payload, place[:-1]).pop(place[-1])
                 if meant:
@@ -227,8 +228,6 @@ class Mender:
                 at(payload, place[:-1]).setdefault(place[-1], self.made(problem.expected))
             else:
                 put(payload, place, meant[1] if meant else self.changed(at(payload, place), problem.expected))
-        except (KeyError, IndexError, TypeError):
-            return  # an earlier problem was about the same place
 
     def made(self, expected: str) -> Any:
         if expected.startswith('"'):
@@ -251,13 +250,10 @@ class Mender:
         return limit + {"more than": 1, "less than": -1}.get(found[1], 0)
 
     def cast(self, value: Any, expected: str) -> Any:
-        if isinstance(value, str) and not expected.startswith("a string"):
-            try:
-                return json.loads(value)
-            except ValueError:
-                pass
-        elif expected.startswith("a string"):
+        if expected.startswith("a string"):
             return value[0] if isinstance(value, list) else str(value)
+        with suppress(ValueError, TypeError):  # no JSON, or no text
+            return json.loads(value)
         return self.made(expected)
 
 
