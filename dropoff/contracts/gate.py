@@ -11,6 +11,7 @@ A verdict is cheap whatever the payload, an explanation is not (`cost.py`). A pa
 explain is told less: its first problem, or only that it does not fit. It is refused all the same.
 """
 
+from functools import lru_cache
 from typing import Any, Final
 
 from jsonschema_rs import Draft202012Validator, RegexOptions, ValidationError
@@ -100,6 +101,14 @@ _TOO_DEAR: Final = "does not fit the schema, and has too many parts to name ever
 
 def _say(root: str, problem: str) -> tuple[Problem, ...]:
     return (Problem(path=payload.path_of(root, ()), problem=problem),)
+
+
+@lru_cache(maxsize=GATES_KEPT)
+def example(schema: Schema) -> dict[str, Any] | None:
+    """The first of the schema's own examples that fits it: the lint takes any, and who is shown one copies it."""
+    content = schema.as_object()
+    fits = compile_schema(content).is_valid
+    return next((each for each in content.get("examples", ()) if fits(each)), None)
 
 
 # ---- compiling ----------------------------------------------------------------------------------------------------

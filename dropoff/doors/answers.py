@@ -10,6 +10,7 @@ from typing import Any, Final
 import msgspec
 
 from dropoff.broker import Description, Found, NothingToPickUp
+from dropoff.contracts.gate import example
 from dropoff.core.answers import Completed, DroppedOff, Extended, HandedBack, PickedUp, Withdrawn
 from dropoff.core.handoff import Handoff, queue_of
 from dropoff.core.ledger import Receipt
@@ -160,8 +161,6 @@ def described(queues: list[Description]) -> Answer:
 
 
 def _description(one: Description) -> Content:
-    schema = one.schema.as_object()
-    examples = schema.get("examples")
     return _present(
         {
             "queue": one.queue.name,
@@ -171,8 +170,8 @@ def _description(one: Description) -> Content:
             "lease_seconds": one.queue.lease_ms // 1_000,
             "max_attempts": one.queue.attempts_max,
             "max_bytes": one.queue.payload_bytes_max,
-            "example": examples[0] if examples else None,
-            "schema": schema,
+            "example": example(one.schema),
+            "schema": one.schema.as_object(),
         }
     )
 

@@ -134,6 +134,14 @@ async def test_schemas_that_are_too_long_together_are_pointed_to(wire: Open, des
     assert [one["schema"]["description"] for one in shown] == ["a" * 2_500, "b" * 2_500, "c" * 2_500]
 
 
+async def test_an_example_that_is_shown_fits(wire: Open, desk: Desk) -> None:
+    """A model copies it. One that does not fit is passed over, and where none does nothing is shown."""
+    await desk.queue("some", NOTES | {"examples": ["owls", {"txt": "owls"}, {"text": "owls"}]})
+    await desk.queue("none", NOTES | {"examples": [{"text": 1}]})
+    described = (await wire(await desk.agent("one", "drop:some", "drop:none")).call("describe_queues")).content
+    assert {one["queue"]: one.get("example") for one in described["queues"]} == {"some": {"text": "owls"}, "none": None}
+
+
 TREES = [
     {"name": "ok"},
     {"name": "o"},
