@@ -531,6 +531,33 @@ class SchemaRefused(DropoffError):
 
 
 @dataclass(eq=False, kw_only=True)
+class SchemaIncompatible(DropoffError):
+    """Not all that senders know to fit would fit the version that a queue is to have."""
+
+    code = "schema_incompatible"
+    retry = "after_mending"
+    http_status = 409
+    exit_code = 5
+
+    queue: str
+    has: str
+    wanted: str
+    certain: bool  # else nobody can tell, which is treated the same
+    problems: tuple[Problem, ...]
+    witness: str = ""  # what shows it, as JSON, if it is short
+
+    def sentence(self) -> str:
+        verdict = "is incompatible with" if self.certain else "may be incompatible with"
+        witness = f"This fits {self.has} and not {self.wanted}: {self.witness}\n" if self.witness else ""
+        return (
+            f"{self.wanted} {verdict} {self.has}, by which '{self.queue}' takes work now. Nothing was changed.\n"
+            f"{listed(self.problems)}\n{witness}"
+            f"See what it means: dropoff queue edit {self.queue} --schema {self.wanted} --dry-run\n"
+            "Move it all the same by adding --incompatible."
+        )
+
+
+@dataclass(eq=False, kw_only=True)
 class HandoffMoved(DropoffError):
     """The handoff has moved on since it was looked at."""
 

@@ -1,7 +1,7 @@
 """`dropoff apply`: make a broker what dropoff.toml says. Again and again: what is already so stays as it is."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
 import click
@@ -58,9 +58,9 @@ def apply(session: Session, file: Path, dry_run: bool, prune: bool) -> None:
     """Make schemas, queues and agents as FILE says.
 
     FILE is dropoff.toml if nothing is said. What is already so stays as it is, so it can be applied again and again;
-    settings of a queue are edited to what FILE says. Everything is checked first: a queue with another schema is a
-    conflict (exit code 5), and then nothing is done. The bearers of new agents are put into files in the data folder,
-    for your eyes only.
+    settings of a queue are edited to what FILE says. Everything is checked first: a queue with another schema, or with
+    a version that the new one is not compatible with, is a conflict (exit code 5), and then nothing is done. The
+    bearers of new agents are put into files in the data folder, for your eyes only.
     """
     from dropoff.cli import plan, setup_file
 
@@ -83,11 +83,15 @@ def apply(session: Session, file: Path, dry_run: bool, prune: bool) -> None:
 def _there(session: Session) -> "There":
     from dropoff.cli.plan import There
 
+    def content(ref: str) -> Any:
+        return session.broker.get(f"/v1/schemas/{quote(ref, safe='')}")["content"]
+
     schemas = session.broker.get("/v1/schemas")["schemas"]
     return There(
         schemas={one["schema"]: one["hash"] for one in schemas},
         queues=session.broker.get("/v1/queues")["queues"],
         agents=session.broker.get("/v1/agents")["agents"],
+        content=content,
     )
 
 

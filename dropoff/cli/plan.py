@@ -1,9 +1,9 @@
 """What has to be done so that a broker is as the file says; pure, and made before anything is done.
 
-Conflicts are collected, not met on the way: a queue with another schema, a version that names other content, a name
-that was revoked. With one of them nothing is done at all. The order of the changes is that in which they need each
-other: schemas, queues, agents. Settings of a queue are edited to what the file says; its schema is not, for what waits
-was judged by the one that it has.
+Conflicts are collected, not met on the way: a queue with another schema, a version for which senders may have to
+change, a version that names other content, a name that was revoked. With one of them nothing is done at all. The order
+of the changes is that in which they need each other: schemas, queues, agents. Settings of a queue are edited to what
+the file says, its schema to another version of it only if all that fits the one it has fits that.
 
 Without `prune` nothing is ever taken away. With it the grants that the file does not name are taken, of agents that it
 does not name all of them, but for who is `admin`: a set-up must not lock its operators out. Agents are not revoked, for
@@ -11,11 +11,12 @@ that is final and their name would never come back; an agent without grants can 
 standing in the file again. Queues and schemas stay.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final, Literal, NamedTuple
 
 from dropoff.cli import queue_settings
 from dropoff.cli.setup_file import AgentWanted, QueueWanted, SchemaWanted, SetUp
+from dropoff.contracts.compare import compare
 from dropoff.operations import OPERATOR
 
 Kind = Literal["schema", "queue", "agent"]
@@ -49,6 +50,7 @@ class There(NamedTuple):
     schemas: Mapping[str, str]  # brief@1 → hash
     queues: Sequence[Found]
     agents: Sequence[Found]
+    content: Callable[[str], Any]  # of a schema
 
 
 def make(wanted: SetUp, there: There, *, prune: bool) -> Plan:
@@ -56,8 +58,10 @@ def make(wanted: SetUp, there: There, *, prune: bool) -> Plan:
     missing: list[str] = []
     refs = dict(there.schemas)
     changes = [_schema(schema, refs, conflicts) for schema in wanted.schemas]
+    new = {change.name: change.body for change in changes if change.doing == "make"}
     for queue in wanted.queues:
         changes.extend(_queue(queue, refs, there.queues, conflicts, missing))
+        conflicts.extend(_of_version(queue, refs, there, new))
     for agent in wanted.agents:
         changes.extend(_agent(agent, there.agents, conflicts, prune))
     changes.extend(_not_in_the_file(wanted, there, prune))
@@ -94,22 +98,42 @@ def _version_conflict(wanted: SchemaWanted, ref: str, is_registered: bool, refs:
 def _queue(
     wanted: QueueWanted, refs: Mapping[str, str], there: Sequence[Found], conflicts: list[str], missing: list[str]
 ) -> Iterator[Change]:
-    ref = wanted.schema if "@" in wanted.schema else f"{wanted.schema}@{_newest(wanted.schema, refs)}"
+    ref = _ref(wanted, refs)
     if ref not in refs:
         missing.append(f"queue {wanted.name}: there is no schema '{wanted.schema}', neither in the file nor registered")
         return
-    settings = wanted._asdict()
+    settings = {**wanted._asdict(), "schema": ref}
     state = settings.pop("state")
     found = next((queue for queue in there if queue["name"] == wanted.name), None)
     if found is None:
         lease = queue_settings.shown("lease_seconds", settings)
-        yield Change("make", "queue", wanted.name, f"{ref}, lease {lease}", body={**settings, "schema": ref})
+        yield Change("make", "queue", wanted.name, f"{ref}, lease {lease}", body=settings)
         yield from _to_state(wanted.name, "open", state)
         return
-    if found["schema"] != ref:
+    if _name(found["schema"]) != _name(ref):
         conflicts.append(f"queue {wanted.name}: schema is {found['schema']}, the file says {ref}; use another name")
     changes = [*_edited(wanted.name, found, settings), *_to_state(wanted.name, found["state"], state)]
     yield from changes or [Change("nothing", "queue", wanted.name)]
+
+
+def _of_version(wanted: QueueWanted, refs: Mapping[str, str], there: There, new: Mapping[str, Any]) -> Iterator[str]:
+    """Why the queue that is there may not have the version that the file says."""
+    ref = _ref(wanted, refs)
+    has = next((queue["schema"] for queue in there.queues if queue["name"] == wanted.name), ref)
+    if has == ref or _name(has) != _name(ref) or ref not in refs:
+        return
+    found = compare(there.content(has), new[ref] if ref in new else there.content(ref))
+    if found.verdict != "compatible":
+        verdict = "is incompatible with" if found.verdict == "incompatible" else "may be incompatible with"
+        why = f"{found.changes[0].path} {found.changes[0].says}"
+        yield (
+            f"queue {wanted.name}: {ref} {verdict} {has}, which it has ({why}); let senders change first, then "
+            f"dropoff queue edit {wanted.name} --schema {ref} --incompatible"
+        )
+
+
+def _ref(wanted: QueueWanted, refs: Mapping[str, str]) -> str:
+    return wanted.schema if "@" in wanted.schema else f"{wanted.schema}@{_newest(wanted.schema, refs)}"
 
 
 def _edited(name: str, found: Found, settings: Mapping[str, Any]) -> Iterator[Change]:

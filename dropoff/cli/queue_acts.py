@@ -5,7 +5,7 @@ from urllib.parse import quote
 
 import click
 
-from dropoff.cli import asking, queue_settings
+from dropoff.cli import asking, queue_settings, schema_meaning
 from dropoff.cli.given import WORDS
 from dropoff.cli.remote import Answer
 from dropoff.cli.session import Command, Session, pass_session
@@ -59,22 +59,51 @@ def drain(session: Session, name: str, reason: str) -> None:
 
 @click.command(cls=Command)
 @click.argument("name")
+@click.option("--schema", metavar="NAME[@V]", help="Another version of its schema; without @V the newest.")
 @queue_settings.options
+@click.option("--incompatible", is_flag=True, help="Take the version although senders may have to change.")
+@click.option("--dry-run", is_flag=True, help="Say what it would mean, and change nothing.")
 @pass_session
-def edit(session: Session, name: str, **settings: Any) -> None:
-    """Change settings of a queue. Those that are not named stay, and so does the schema."""
+def edit(session: Session, name: str, incompatible: bool, dry_run: bool, **settings: Any) -> None:
+    """Change settings of a queue. Those that are not named stay.
+
+    With another version of its schema, what is dropped off from now on must fit that. What is there already keeps its
+    own version and its place in the line, so workers need to read both until it is gone.
+    """
     changes = queue_settings.said(settings)
     if not changes:
         raise click.UsageError("Say what to change, for instance: --lease 10m. See: dropoff queue edit --help")
     before = session.broker.get(_at(name))
-    after = session.broker.post(f"{_at(name)}/edit", changes)
+    how = {"incompatible": incompatible, "dry_run": dry_run}
+    after = session.broker.post(f"{_at(name)}/edit", {**changes, **how}, answer_s=schema_meaning.ANSWER_S)
     if not session.shown.for_people:
         session.shown.data(after)
     differences = queue_settings.differences(before, after)
-    if differences:
-        session.shown.say(f"Queue '{name}' is changed: {', '.join(differences)}. In force now.")
-    else:
+    if not differences:
         session.shown.say(f"Queue '{name}' is as you say already. Nothing was changed.")
+    elif dry_run:
+        session.shown.say(f"Queue '{name}' would be changed: {', '.join(differences)}. Nothing was done.")
+        _say_what_it_means(session, after)
+    else:
+        session.shown.say(f"Queue '{name}' is changed: {', '.join(differences)}. In force now.")
+        _say_what_stays(session, before, after)
+
+
+def _say_what_it_means(session: Session, queue: Answer) -> None:
+    if "means" not in queue:
+        return
+    means, name, ref = queue["means"], queue["name"], queue["schema"]
+    if session.shown.for_people:
+        schema_meaning.show_meaning(session, means)
+    session.shown.say(f"What is there keeps its version and its place in the line; new work would have to fit {ref}.")
+    more = "" if means["verdict"] == "compatible" else " --incompatible"
+    session.shown.say(f"Next  dropoff queue edit {name} --schema {ref}{more}")
+
+
+def _say_what_stays(session: Session, before: Answer, after: Answer) -> None:
+    there = sum(before[state] for state in UNDER_WAY)
+    if before["schema"] != after["schema"] and there:
+        session.shown.say(f"What was there ({counted(there, 'handoff')}) keeps its version and its place in the line.")
 
 
 @click.command(cls=Command)

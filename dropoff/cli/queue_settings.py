@@ -21,6 +21,7 @@ def _length_or_never(seconds: int) -> str:
 
 
 SHOWN: Final[dict[str, Callable[[Any], str]]] = {
+    "schema": str,
     "purpose": lambda purpose: f"'{in_one_line(purpose)}'" if purpose else "none",
     "lease_seconds": length,
     "max_attempts": str,

@@ -127,7 +127,6 @@ def _facts(found: Answer) -> dict[str, str]:
     return {
         "queue": found["name"],
         "state": f"{found['state']} {quoted(found['reason'])}".rstrip(),
-        "schema": found["schema"],
         **settings,
         "held": f"{found['held']:,}",
         "scheduled": f"{found['scheduled']:,}",

@@ -18,12 +18,13 @@ from dropoff.contracts import lint
 from dropoff.contracts.compare import Change, Comparison, compare
 from dropoff.contracts.gate import Gate, Gates
 from dropoff.contracts.schema import Schema, split_ref
+from dropoff.core import payload
 from dropoff.core.answers import StoredSchema
 from dropoff.core.caller import Caller
 from dropoff.core.handoff import AgentName, HandoffId, QueueName
 from dropoff.core.queue import Queue, QueueFigures
 from dropoff.core.store import Store
-from dropoff.errors import DropoffError, SchemaUnknown
+from dropoff.errors import DropoffError, Problem, SchemaIncompatible, SchemaUnknown
 from dropoff.operations.acting import Acting
 
 log = logging.getLogger("dropoff.operations")
@@ -35,6 +36,7 @@ REPORT_S_MAX: Final = 10.0  # after this no further queue is begun: a command wa
 PAGE: Final = 32  # handoffs that are read at once: at worst 8 MB
 SLICE_BYTES: Final = 65_536  # judged at once, before others have their turn: 0.6 ms
 EXAMPLES_MAX: Final = 3
+WITNESS_CHARS_MAX: Final = 300  # in a refusal; a look at what a version means shows the whole
 
 
 class Misfit(msgspec.Struct, frozen=True, kw_only=True):
@@ -155,6 +157,27 @@ class Moving(Acting):
 
         return await self._done(caller, "register schemas", look)
 
+    async def meaning_for(self, queue: Queue, schema: Schema) -> Meaning:
+        """Of a version for a queue that has another. Nothing is changed."""
+        comparison = await self.compared(await self._of_queue(queue), schema)
+        found = await effects(self.store, self._gates, queue, schema)
+        return Meaning(compared_with=queue.schema, comparison=comparison, queues=(found,))
+
+    async def require_compatible(self, queue: Queue, schema: Schema) -> None:
+        """All that fits the version which the queue has fits this one, or `SchemaIncompatible`."""
+        found = await self.compared(await self._of_queue(queue), schema)
+        if found.verdict == "compatible":
+            return
+        witness = "" if found.witness is None else payload.canonical(found.witness).decode()
+        raise SchemaIncompatible(
+            queue=queue.name,
+            has=queue.schema,
+            wanted=schema.ref,
+            certain=found.verdict == "incompatible",
+            problems=tuple(Problem(path=change.path, problem=change.says) for change in found.changes),
+            witness=witness if len(witness) <= WITNESS_CHARS_MAX else "",
+        )
+
     async def meaning_after(self, caller: Caller, stored: StoredSchema) -> Meaning:
         """The same, of what has been pushed just now: what keeps it from being told is no failure of that."""
         try:
@@ -171,7 +194,14 @@ class Moving(Acting):
         version = max((each for each in versions if each < schema.version), default=0)
         if not version:
             return None
-        ref, found = f"{schema.name}@{version}", await self.store.schema(versions[version])
+        return await self.registered(f"{schema.name}@{version}", versions[version])
+
+    async def _of_queue(self, queue: Queue) -> Schema:
+        return await self.registered(queue.schema, queue.schema_hash)
+
+    async def registered(self, ref: str, hash: str) -> Schema:
+        """The schema under this name and version; its content may stand under others, too."""
+        found = await self.store.schema(hash)
         if found is None:  # its key was lost; the same content pushed again puts it back
             raise SchemaUnknown(schema=ref, known=tuple(await self.store.schemas()))
         return schema_of(msgspec.structs.replace(found, ref=ref))
@@ -204,3 +234,8 @@ def _version_of(ref: str, name: str) -> int:
     """3 for research@3; 0 if it is of another name."""
     split = split_ref(ref)
     return split[1] or 0 if split and split[0] == name else 0
+
+
+def is_of(ref: str, other: str) -> bool:
+    """Whether two are versions of one name."""
+    return ref.rpartition("@")[0] == other.rpartition("@")[0]

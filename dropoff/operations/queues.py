@@ -8,7 +8,7 @@ import msgspec
 
 from dropoff.apart import NotComputedError
 from dropoff.contracts import lint
-from dropoff.contracts.schema import hash_of, split_ref
+from dropoff.contracts.schema import Schema, hash_of, split_ref
 from dropoff.core import limits, payload
 from dropoff.core.answers import StoredSchema
 from dropoff.core.caller import Caller
@@ -16,8 +16,8 @@ from dropoff.core.deciding import decided, half_done, unfrozen
 from dropoff.core.handoff import HandoffId, QueueName
 from dropoff.core.queue import UNDER_WAY, Queue, QueueState
 from dropoff.errors import ArgumentsInvalid, Problem, QueueExists, QueueNotEmpty, SchemaRefused, SchemaUnknown, length
-from dropoff.operations.acting import require_name
-from dropoff.operations.moving import Moving
+from dropoff.operations.acting import invalid, require_name
+from dropoff.operations.moving import Meaning, Moving, is_of
 
 BEING_REMOVED: Final = "is being removed"
 
@@ -97,16 +97,50 @@ class Queues(Moving):
 
         return await self._done(caller, "add queues", add)
 
-    async def edit_queue(self, caller: Caller, name: str, changes: Mapping[str, Any]) -> Queue:
-        """Change settings of a queue, by the names that `NewQueue` gives them; the schema stays. In force on return."""
+    async def edit_queue(
+        self, caller: Caller, name: str, changes: Mapping[str, Any], *, incompatible: bool = False
+    ) -> Queue:
+        """Change settings of a queue, by the names that `NewQueue` gives them. In force on return.
+
+        With another version of its schema, what is dropped off from now on is judged by that. What is there already
+        stays pinned to its own, and keeps its place. `SchemaIncompatible` where senders may have to change, unless that
+        is what is meant.
+        """
 
         async def edit(caller: Caller) -> Queue:
             queue = await self._known_queue(name)
-            edited = msgspec.structs.replace(_settings(queue), **changes)
-            _require_limits(edited, "dropoff queue edit")
-            return await self._put(caller, queue, _queue(edited, queue))
+            edited = await self._edited(queue, changes)
+            if edited.schema != queue.schema and not incompatible:
+                await self.require_compatible(queue, await self.registered(edited.schema, edited.schema_hash))
+            return await self._put(caller, queue, edited)
 
         return await self._done(caller, "edit queues", edit)
+
+    async def try_edit(
+        self, caller: Caller, name: str, changes: Mapping[str, Any]
+    ) -> tuple[Queue, tuple[Schema, Meaning] | None]:
+        """What `edit_queue` would make of the queue; with another version of its schema, that and what it means."""
+
+        async def look(_: Caller) -> tuple[Queue, tuple[Schema, Meaning] | None]:
+            queue = await self._known_queue(name)
+            edited = await self._edited(queue, changes)
+            if edited.schema == queue.schema:
+                return edited, None
+            schema = await self.registered(edited.schema, edited.schema_hash)
+            return edited, (schema, await self.meaning_for(queue, schema))
+
+        return await self._done(caller, "edit queues", look)
+
+    async def _edited(self, queue: Queue, changes: Mapping[str, Any]) -> Queue:
+        settings = msgspec.structs.replace(_settings(queue), **changes)
+        _require_limits(settings, "dropoff queue edit")
+        edited = _queue(settings, queue)
+        if "schema" not in changes:
+            return edited
+        ref, hash = await self._pinned(settings.schema)
+        if not is_of(ref, queue.schema):
+            raise _other_contract(queue, ref)
+        return msgspec.structs.replace(edited, schema=ref, schema_hash=hash)
 
     async def set_queue(self, caller: Caller, name: str, state: QueueState, reason: str = "") -> Queue:
         """Pause (nothing goes out), drain (nothing comes in) or open a queue. In force on return."""
@@ -181,6 +215,12 @@ class Queues(Moving):
             if wanted in known:
                 return wanted, known[wanted]
         raise SchemaUnknown(schema=ref, known=tuple(known))
+
+
+def _other_contract(queue: Queue, ref: str) -> ArgumentsInvalid:
+    name = queue.schema.rpartition("@")[0]
+    problem = f"{ref} is no version of {name}, and a queue keeps its contract; make another queue for another one"
+    return invalid("dropoff queue edit", "schema", problem, f"{name}@VERSION")
 
 
 def _is_being_removed(queue: Queue) -> bool:

@@ -16,6 +16,7 @@ from dropoff.doors.answers import iso
 from dropoff.doors.house import House
 from dropoff.doors.http.calls import Call
 from dropoff.doors.http.operators.asked import Nothing, Why
+from dropoff.doors.http.operators.schemas import SchemaMeaning, told
 from dropoff.doors.http.shapes import Answer, Shape, Time
 from dropoff.doors.http.table import Answering, Row
 from dropoff.inspector import QueueView
@@ -25,8 +26,15 @@ from dropoff.operations import NewQueue
 
 
 class QueueChanges(Shape, frozen=True, kw_only=True):
-    """Settings of a queue as they shall be; what is absent stays. Its schema is its own."""
+    """Settings of a queue as they shall be; what is absent stays.
 
+    Its schema can be another version of the same; `incompatible` where that is meant although senders may have to
+    change. With `dry_run` nothing is changed.
+    """
+
+    schema: str | msgspec.UnsetType = msgspec.UNSET
+    incompatible: bool = False
+    dry_run: bool = False
     purpose: str | msgspec.UnsetType = msgspec.UNSET
     lease_seconds: int | msgspec.UnsetType = msgspec.UNSET
     max_attempts: int | msgspec.UnsetType = msgspec.UNSET
@@ -62,6 +70,13 @@ class QueueAnswer(Answer, frozen=True, kw_only=True):
     approval: bool
     expires_seconds: int
     retention_seconds: int
+
+
+class EditedQueue(QueueAnswer, frozen=True, kw_only=True):
+    """The queue as it is now; with `dry_run` as it would be, and what another version of its schema means."""
+
+    dry_run: bool = False
+    means: SchemaMeaning | msgspec.UnsetType = msgspec.UNSET
 
 
 class QueuesAnswer(Answer, frozen=True, kw_only=True):
@@ -131,10 +146,21 @@ async def _add_queue(house: House, call: Call, request: Request) -> QueueAnswer:
     return _queue(await house.inspector.in_numbers(await house.operations.add_queue(call.caller, call.given)))
 
 
-async def _edit_queue(house: House, call: Call, request: Request) -> QueueAnswer:
-    changes = {name: value for name, value in msgspec.structs.asdict(call.given).items() if value is not msgspec.UNSET}
-    edited = await house.operations.edit_queue(call.caller, call.path["name"], changes)
-    return _queue(await house.inspector.in_numbers(edited))
+async def _edit_queue(house: House, call: Call, request: Request) -> EditedQueue:
+    name, wanted = call.path["name"], msgspec.structs.asdict(call.given)
+    incompatible, dry_run = wanted.pop("incompatible"), wanted.pop("dry_run")
+    changes = {setting: value for setting, value in wanted.items() if value is not msgspec.UNSET}
+    means = None
+    if dry_run:
+        edited, means = await house.operations.try_edit(call.caller, name, changes)
+    else:
+        edited = await house.operations.edit_queue(call.caller, name, changes, incompatible=incompatible)
+    queue = _queue(await house.inspector.in_numbers(edited))
+    return EditedQueue(
+        **msgspec.structs.asdict(queue),
+        dry_run=dry_run,
+        means=told(means[0].ref, means[0].hash, means[1]) if means else msgspec.UNSET,
+    )
 
 
 def _set_queue(state: QueueState) -> Answering:
@@ -213,8 +239,9 @@ ROWS: Final = (
     Row("GET", "/v1/queues/{name}/rejections", "queue rejections", "What agents get wrong: the faults of payloads that "
         "were rejected, by place in the schema. Nothing of the payloads themselves is kept.",
         Nothing, RejectionsAnswer, _NO_QUEUE, _rejections),
-    Row("POST", "/v1/queues/{name}/edit", "queue edit", "Change settings of a queue, in force on return.",
-        QueueChanges, QueueAnswer, _NO_QUEUE, _edit_queue),
+    Row("POST", "/v1/queues/{name}/edit", "queue edit", "Change settings of a queue, in force on return; or say what "
+        "that would mean.",
+        QueueChanges, EditedQueue, (*_NO_QUEUE, "schema_unknown", "schema_incompatible"), _edit_queue),
     Row("POST", "/v1/queues/{name}/pause", "queue pause", "Work comes in, and none goes out.",
         Why, QueueAnswer, _NO_QUEUE, _set_queue("paused")),
     Row("POST", "/v1/queues/{name}/drain", "queue drain", "Work goes out, and none comes in.",

@@ -52,13 +52,14 @@ class SchemaChange(Answer, frozen=True, kw_only=True):
     says: str
 
 
-class PushedSchema(Answer, frozen=True, kw_only=True):
+class SchemaMeaning(Answer, frozen=True, kw_only=True):
     """A version of a schema, and what it means. Nothing moves by it: `queues` stay with the version they are pinned to.
 
-    `verdict` on whether all that fits `compared_with`, the version before, fits this one; both are "" for the first
-    version. `unknown` is to be treated as incompatible. `witness` fits the one before and not this one. `more_changes`
-    and `more_queues` are counted and not listed. Where something kept all this from being found out, `untold` is the
-    code of that; the schema is registered all the same.
+    `verdict` on whether all that fits `compared_with` (the version before, or that of the queue) fits this one; both
+    are "" for the first version. `unknown` is to be treated as incompatible. `witness` fits the one before and not
+    this one. `more_changes` and `more_queues` are counted and not listed. `new`: registered by this call, or it would
+    be. Where something kept all this from being found out, `untold` is the code of that; the schema is registered all
+    the same.
     """
 
     schema: str
@@ -89,21 +90,25 @@ class SchemaAnswer(Answer, frozen=True, kw_only=True):
     content: Payload
 
 
-async def _push(house: House, call: Call, request: Request) -> PushedSchema:
+async def _push(house: House, call: Call, request: Request) -> SchemaMeaning:
     stored, new = await house.operations.push_schema(call.caller, call.path["name"], call.given)
     return _pushed(stored, new, await house.operations.meaning_after(call.caller, stored))
 
 
-async def _try(house: House, call: Call, request: Request) -> PushedSchema:
+async def _try(house: House, call: Call, request: Request) -> SchemaMeaning:
     stored, new = await house.operations.try_schema(call.caller, call.path["name"], call.given)
     return _pushed(stored, new, await house.operations.meaning(call.caller, stored))
 
 
-def _pushed(stored: StoredSchema, new: bool, meaning: Meaning) -> PushedSchema:
+def _pushed(stored: StoredSchema, new: bool, meaning: Meaning) -> SchemaMeaning:
+    return told(stored.ref, stored.hash, meaning, new=new)
+
+
+def told(ref: str, hash: str, meaning: Meaning, *, new: bool = False) -> SchemaMeaning:
     found = meaning.comparison
-    return PushedSchema(
-        schema=stored.ref,
-        hash=stored.hash,
+    return SchemaMeaning(
+        schema=ref,
+        hash=hash,
         new=new,
         compared_with=meaning.compared_with,
         verdict=found.verdict if found else "",
@@ -131,10 +136,10 @@ ROWS: Final = (
         Nothing, SchemasAnswer, (), _every),
     Row("POST", "/v1/schemas/{name}", "schema push", "Register the body as the next version of this schema, "
         "and say what it means. The same content again is the version it has.",
-        dict, PushedSchema, ("schema_refused", "storage_full"), _push),
+        dict, SchemaMeaning, ("schema_refused", "storage_full"), _push),
     Row("POST", "/v1/schemas/{name}/compare", "schema compare", "What registering the body as the next version of this "
         "schema would mean. Nothing is registered.",
-        dict, PushedSchema, ("schema_refused", "schema_unknown"), _try),
+        dict, SchemaMeaning, ("schema_refused", "schema_unknown"), _try),
     Row("GET", "/v1/schemas/{name}", "schema show", "A schema by name@version, or the newest of that name.",
         Nothing, SchemaAnswer, ("schema_unknown",), _one),
 )  # fmt: skip
