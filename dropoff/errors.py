@@ -132,7 +132,7 @@ class PayloadInvalid(DropoffError):
 
 @dataclass(eq=False, kw_only=True)
 class ResultInvalid(DropoffError):
-    """The result is not one that can be kept; the lease goes on."""
+    """The result does not fit the queue's result schema, or is not one that can be kept; the lease goes on."""
 
     code = "result_invalid"
     retry = "after_mending"
@@ -140,11 +140,13 @@ class ResultInvalid(DropoffError):
     exit_code = 6
 
     problems: tuple[Problem, ...]
+    schema: str = ""  # none: it is beyond what any result may be
     lease_ends_ms: int = 0
 
     def sentence(self) -> str:
+        by = f" by schema {self.schema}" if self.schema else ""
         return (
-            f"Result rejected: {_counted(self.problems)}. It was not stored. "
+            f"Result rejected{by}: {_counted(self.problems)}. It was not stored. "
             f"The lease is still yours until {clock(self.lease_ends_ms)}.\n{listed(self.problems)}\n"
             f"Fix {'this' if len(self.problems) == 1 else 'these'} and call complete_handoff again."
         )

@@ -174,8 +174,10 @@ async def extend(
     )
 
 
-async def complete(store: Store, lease: Lease, by: Caller = BOB, *, result: bytes = b'{"found":3}') -> Completed:
-    return await store.complete(by, lease, result)
+async def complete(
+    store: Store, lease: Lease, by: Caller = BOB, *, result: bytes = b'{"found":3}', judged_by: str = ""
+) -> Completed:
+    return await store.complete(by, lease, result, judged_by)
 
 
 async def hand_back(
@@ -272,9 +274,10 @@ async def forward(
     result: bytes = b'{"found":3}',
     payload: bytes = b'{"topic":"owls"}',
     note: str = "",
+    judged_by: str = "",
 ) -> Completed:
     """Complete with what comes next, under the id that the broker derives from the lease."""
-    return await store.forward(by, lease, result, queue, onward(by, lease, queue, payload, note))
+    return await store.forward(by, lease, result, queue, onward(by, lease, queue, payload, note), judged_by)
 
 
 def onward(by: Caller, lease: Lease, queue: Queue, payload: bytes = b'{"topic":"owls"}', note: str = "") -> NewHandoff:

@@ -18,6 +18,7 @@ class Description(msgspec.Struct, frozen=True, kw_only=True):
     queue: Queue
     may: tuple[str, ...]
     schema: Schema
+    result_schema: Schema | None = None
 
 
 class Describing(Asking):
@@ -38,6 +39,7 @@ class Describing(Asking):
                 queue=queues[name],
                 may=tuple(policy.DOING[act] for act in ("drop", "pick") if name in names[act]),
                 schema=await self._contracts.schema(queues[name]),
+                result_schema=await self._contracts.result_schema(queues[name]),
             )
             for name in wanted
         ]

@@ -1,9 +1,9 @@
 """What holders ask: complete, alone or with what comes next, hand back, extend."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 from dropoff.broker import judging
 from dropoff.broker.asking import Asking, new_handoff
@@ -26,7 +26,7 @@ class Holding(Asking):
     """The verbs of holders."""
 
     async def complete(self, caller: Caller, request: Complete) -> Completed:
-        """Record the outcome and end the lease. The same result again is the same success.
+        """Record the outcome and end the lease.
 
         With `next`, that is dropped off in the same step: both happen, or neither. Said again it is the same success,
         whatever was changed in between.
@@ -34,30 +34,63 @@ class Holding(Asking):
         lease = await self._lease(caller, request.lease_id)
         async with self._mendable(caller, lease):
             result = judging.result(request.result)
-            if request.next is None:
-                return await self._decided(caller, lambda caller: self.store.complete(caller, lease, result))
-            return await self._forward(caller, lease, result, request.next)
+            if request.next is not None:
+                return await self._forward(caller, lease, request.result, result, request.next)
 
-    async def _forward(self, caller: Caller, lease: Lease, result: bytes, onward: Next) -> Completed:
+            async def decide(caller: Caller) -> Completed:
+                judged_by = await self._result_fits(lease, request.result)
+                return await self.store.complete(caller, lease, result, judged_by)
+
+            return await self._unless_completed(caller, lease, decide, lambda: content_of(result))
+
+    async def _forward(
+        self, caller: Caller, lease: Lease, brought: dict[str, Any], result: bytes, onward: Next
+    ) -> Completed:
         salt = self._unique(16).hex()
 
         def asked(content: bytes) -> str:
             return content_of(content, onward.note, onward.queue)
 
         async def decide(caller: Caller) -> Completed:
+            judged_by = await self._result_fits(lease, brought)
             queue = await self._queue(caller, "drop", "complete_handoff", onward.queue)
             refusal = partial(NextInvalid, schema=queue.schema)
             content = await self._contracts.judged(queue, onward.payload, refusal, "next.payload", noted=noted)
             id = derived_id(caller.agent, queue.name, f"next\n{lease.id}")  # no key of a caller has a line break
             handoff = new_handoff(id, queue, content, salt, onward.note, asked=asked(content))
-            return await self.store.forward(caller, lease, result, queue, handoff)
+            return await self.store.forward(caller, lease, result, queue, handoff, judged_by)
 
-        async def heard() -> Completed | None:
-            content = content_of(result, asked(payload.encoded(onward.payload)))
-            return await self._decided(caller, lambda caller: self.store.completed_before(caller, lease, content))
+        def content() -> str:
+            return content_of(result, asked(payload.encoded(onward.payload)))
 
         with self._rejections.counted() as noted:
-            return await unless_heard(self._decided(caller, decide), heard)
+            return await self._unless_completed(caller, lease, decide, content)
+
+    async def _unless_completed(
+        self, caller: Caller, lease: Lease, decide: Callable[[Caller], Awaitable[Completed]], content: Callable[[], str]
+    ) -> Completed:
+        async def heard() -> Completed | None:
+            asked = content()
+            return await self._decided(caller, lambda caller: self.store.completed_before(caller, lease, asked))
+
+        return await unless_heard(self._decided(caller, decide), heard)
+
+    async def _result_fits(self, lease: Lease, brought: dict[str, Any]) -> str:
+        """As `Contracts.result_fits`, for the handoff's own queue.
+
+        That it fits an old schema the step finds out (`stale`). A refusal does not come to a step, so it looks whether
+        it was made by the schema of now. Where there is no such queue there is no such lease, as the step will say.
+        """
+        queue = (await self.store.queues()).get(lease.queue)
+        if queue is None:
+            return ""
+        try:
+            return await self._contracts.result_fits(queue, brought)
+        except ResultInvalid:
+            now = (await self.store.queues(fresh=True)).get(lease.queue, queue)
+            if now.result_schema_hash == queue.result_schema_hash:
+                raise
+            return await self._contracts.result_fits(now, brought)
 
     async def hand_back(self, caller: Caller, request: HandBack, key: str = "") -> HandedBack:
         """End the lease without a result: try again, not for me, or impossible."""

@@ -15,12 +15,12 @@ SCHEMAS_KEPT: Final = 1_000
 
 
 class Contracts:
-    """Holds payloads against the schemas that their queues are pinned to, and remembers these."""
+    """Holds payloads and results against the schemas that their queues are pinned to, and remembers these."""
 
     def __init__(self, store: Store, gates: Gates) -> None:
         self._store = store
         self._gates = gates
-        self._schemas: dict[str, Schema] = {}
+        self._schemas: dict[tuple[str, str], Schema] = {}
 
     async def judged(
         self,
@@ -41,22 +41,38 @@ class Contracts:
         return payload.canonical(brought)
 
     async def schema(self, queue: Queue) -> Schema:
-        """The schema that the queue is pinned to; by its hash, so what is remembered is never old."""
-        known = self._schemas.get(queue.schema_hash)
+        """The schema that the queue is pinned to."""
+        return await self._pinned(queue.schema, queue.schema_hash)
+
+    async def result_schema(self, queue: Queue) -> Schema | None:
+        """The schema that results must fit; None where any object is a result."""
+        return await self._pinned(queue.result_schema, queue.result_schema_hash) if queue.result_schema else None
+
+    async def result_fits(self, queue: Queue, brought: object) -> str:
+        """By which schema this result, within bounds, was judged and found to fit: its hash; "" where there is none."""
+        schema = await self.result_schema(queue)
+        if schema is None:
+            return ""
+        self._gates.require(schema, brought, refusal=partial(ResultInvalid, schema=schema.ref), root="result")
+        return schema.hash
+
+    async def _pinned(self, ref: str, hash: str) -> Schema:
+        """By its hash, so what is remembered is never old; and by its name, for two may have the same content."""
+        known = self._schemas.get((ref, hash))
         if known is None:
-            stored = await self._store.schema(queue.schema_hash)
+            stored = await self._store.schema(hash)
             if stored is None:  # its key was lost; the same content pushed again puts it back
-                raise SchemaUnknown(schema=queue.schema, known=tuple(await self._store.schemas()))
-            name, version = queue.schema.split("@")
+                raise SchemaUnknown(schema=ref, known=tuple(await self._store.schemas()))
+            name, version = ref.split("@")
             known = Schema(name=name, version=int(version), hash=stored.hash, content=stored.content)
             if len(self._schemas) >= SCHEMAS_KEPT:
                 self._schemas.clear()
-            self._schemas[queue.schema_hash] = known
+            self._schemas[ref, hash] = known
         return known
 
 
 def result(brought: dict[str, Any]) -> bytes:
-    """The result in its one encoding; no contract says what it must be."""
+    """The result in its one encoding, if it is within bounds; what it must be its queue's result schema says."""
     payload.bound(brought, refusal=ResultInvalid, root="result", what="Result")
     return payload.canonical(brought)
 

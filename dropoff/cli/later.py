@@ -37,10 +37,7 @@ OPTIONS: Final[dict[str, dict[str, str]]] = {
         "--ttl": "until then a bearer is good until its agent is revoked",
     },
     "handoff ls": {"--by": "until then list by queue and state: dropoff handoff ls --queue Q --state dead"},
-    "queue add": {
-        "--accepts": "until then a queue has one schema",
-        "--result-schema": "until then any object is a result",
-    },
+    "queue add": {"--accepts": "until then a queue has one schema"},
 }
 
 TOML: Final[dict[str, dict[str, str]]] = {
@@ -55,7 +52,6 @@ TOML: Final[dict[str, dict[str, str]]] = {
         "limits": "until then a queue has one limit: max_waiting",
         "on_dead": "until then dead handoffs stay where they are",
         "partition": "until then every queue is in the one partition",
-        "result_schema": "until then any object is a result",
     },
     "agents": {
         "issuer": _BEARER,

@@ -98,16 +98,20 @@ def _version_conflict(wanted: SchemaWanted, ref: str, is_registered: bool, refs:
 def _queue(
     wanted: QueueWanted, refs: Mapping[str, str], there: Sequence[Found], conflicts: list[str], missing: list[str]
 ) -> Iterator[Change]:
-    ref = _ref(wanted, refs)
-    if ref not in refs:
-        missing.append(f"queue {wanted.name}: there is no schema '{wanted.schema}', neither in the file nor registered")
+    ref, result_ref = _versioned(wanted.schema, refs), _versioned(wanted.result_schema, refs)
+    meant_by = {wanted.schema: ref, wanted.result_schema: result_ref}
+    lacks = [said for said, meant in meant_by.items() if meant and meant not in refs]
+    if lacks:
+        nowhere = "neither in the file nor registered"
+        missing.extend(f"queue {wanted.name}: there is no schema '{said}', {nowhere}" for said in lacks)
         return
-    settings = {**wanted._asdict(), "schema": ref}
+    settings = {**wanted._asdict(), "schema": ref, "result_schema": result_ref}
     state = settings.pop("state")
     found = next((queue for queue in there if queue["name"] == wanted.name), None)
     if found is None:
         lease = queue_settings.shown("lease_seconds", settings)
-        yield Change("make", "queue", wanted.name, f"{ref}, lease {lease}", body=settings)
+        results = f", results {result_ref}" if result_ref else ""
+        yield Change("make", "queue", wanted.name, f"{ref}{results}, lease {lease}", body=settings)
         yield from _to_state(wanted.name, "open", state)
         return
     if _name(found["schema"]) != _name(ref):
@@ -118,7 +122,7 @@ def _queue(
 
 def _of_version(wanted: QueueWanted, refs: Mapping[str, str], there: There, new: Mapping[str, Any]) -> Iterator[str]:
     """Why the queue that is there may not have the version that the file says."""
-    ref = _ref(wanted, refs)
+    ref = _versioned(wanted.schema, refs)
     has = next((queue["schema"] for queue in there.queues if queue["name"] == wanted.name), ref)
     if has == ref or _name(has) != _name(ref) or ref not in refs:
         return
@@ -130,10 +134,6 @@ def _of_version(wanted: QueueWanted, refs: Mapping[str, str], there: There, new:
             f"queue {wanted.name}: {ref} {verdict} {has}, which it has ({why}); let senders change first, then "
             f"dropoff queue edit {wanted.name} --schema {ref} --incompatible"
         )
-
-
-def _ref(wanted: QueueWanted, refs: Mapping[str, str]) -> str:
-    return wanted.schema if "@" in wanted.schema else f"{wanted.schema}@{_newest(wanted.schema, refs)}"
 
 
 def _edited(name: str, found: Found, settings: Mapping[str, Any]) -> Iterator[Change]:
@@ -187,6 +187,11 @@ def _not_in_the_file(wanted: SetUp, there: There, prune: bool) -> Iterator[Chang
 
 def _name(ref: str) -> str:
     return ref.rpartition("@")[0]
+
+
+def _versioned(ref: str, refs: Mapping[str, str]) -> str:
+    """With the version that it means; none stays none."""
+    return f"{ref}@{_newest(ref, refs)}" if ref and "@" not in ref else ref
 
 
 def _newest(name: str, refs: Mapping[str, str]) -> int:

@@ -22,6 +22,7 @@ def _length_or_never(seconds: int) -> str:
 
 SHOWN: Final[dict[str, Callable[[Any], str]]] = {
     "schema": str,
+    "result_schema": lambda ref: ref or "none",
     "purpose": lambda purpose: f"'{in_one_line(purpose)}'" if purpose else "none",
     "lease_seconds": length,
     "max_attempts": str,
@@ -40,7 +41,18 @@ def _range(name: str) -> str:
     return f"{length(least)} to {length(most)}"
 
 
+def _a_schema(ctx: click.Context, param: click.Parameter, ref: str | None) -> str | None:
+    """An empty one is a slip, of a script whose variable is not set: it must not take the contract away."""
+    if ref == "":
+        raise click.BadParameter("is empty. Name a schema, or say --no-result-schema.", ctx, param)
+    return ref
+
+
 OPTIONS: Final = (
+    click.option(
+        "--result-schema", metavar="NAME[@V]", default=None, callback=_a_schema, help="What results must fit."
+    ),
+    click.option("--no-result-schema", is_flag=True, default=None, help="Any object is a result."),
     click.option("--purpose", type=WORDS, default=None, help="What it is for, in a sentence that agents read."),
     click.option(
         "--lease",
@@ -85,8 +97,13 @@ def options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def said(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Those that were said on the line."""
-    return {name: value for name, value in settings.items() if value is not None}
+    """Those that were said on the line, by the names that the broker gives them."""
+    said = {name: value for name, value in settings.items() if value is not None}
+    if said.pop("no_result_schema", False):
+        if "result_schema" in said:
+            raise click.UsageError("Say either --result-schema or --no-result-schema.")
+        said["result_schema"] = ""
+    return said
 
 
 def label(name: str) -> str:

@@ -56,8 +56,8 @@ def queue() -> None:
 def add(session: Session, name: str, schema: str, **settings: Any) -> None:
     """Make a queue. The same again is the same queue; other settings are a conflict (exit code 5).
 
-    What is not said: a lease of 5m, 5 attempts, payloads up to 256 kB, a million waiting, no approval, nothing expires,
-    and what ended is kept for 30d.
+    What is not said: any object is a result, a lease of 5m, 5 attempts, payloads up to 256 kB, a million waiting, no
+    approval, nothing expires, and what ended is kept for 30d.
     """
     made = session.broker.post("/v1/queues", {"name": name, "schema": schema, **queue_settings.said(settings)})
     if not session.shown.for_people:

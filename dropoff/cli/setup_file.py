@@ -47,6 +47,7 @@ DURATIONS: Final[dict[str, int | str]] = {  # each with its default
 KEYS: Final[dict[str, dict[str, type | tuple[type, ...]]]] = {
     "queues": {
         "schema": str,
+        "result_schema": str,
         "lease": (int, str),
         "max_attempts": int,
         "max_bytes": int,
@@ -76,6 +77,7 @@ class QueueWanted(NamedTuple):
 
     name: str
     schema: str
+    result_schema: str
     lease_seconds: int
     expires_seconds: int
     retention_seconds: int
@@ -213,8 +215,9 @@ def _value_problems(content: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _queue_problems(where: str, table: dict[str, Any]) -> Iterator[str]:
-    if split_ref(table["schema"]) is None:
-        yield f"{where}.schema: '{table['schema']}' is no schema; write brief@1, or brief for the newest"
+    for key in ("schema", "result_schema"):
+        if key in table and split_ref(table[key]) is None:
+            yield f"{where}.{key}: '{table[key]}' is no schema; write brief@1, or brief for the newest"
     if table.get("state", "open") not in STATES:
         yield f"{where}.state: '{table['state']}' is none; write {', '.join(STATES)}"
     for key in DURATIONS:
@@ -262,6 +265,7 @@ def _queue(name: str, table: dict[str, Any]) -> QueueWanted:
     return QueueWanted(
         name=name,
         schema=table["schema"],
+        result_schema=table.get("result_schema", ""),
         **lengths,
         max_attempts=table.get("max_attempts", limits.ATTEMPTS_MAX_DEFAULT),
         max_bytes=table.get("max_bytes", limits.PAYLOAD_BYTES_MAX),

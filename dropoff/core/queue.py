@@ -22,6 +22,8 @@ class Queue(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     rev: Revision = Revision("0")
     schema: str  # research@3
     schema_hash: str
+    result_schema: str = ""  # what a result must fit; without one any object is a result
+    result_schema_hash: str = ""
     purpose: str = ""
     lease_ms: int = limits.LEASE_MS_DEFAULT
     attempts_max: int = limits.ATTEMPTS_MAX_DEFAULT

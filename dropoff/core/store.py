@@ -107,15 +107,18 @@ class Store(Protocol):
         """When the caller's lease ends, in ms; refused like any step on a lease that is not the caller's."""
         ...
 
-    async def complete(self, caller: Caller, lease: Lease, result: bytes) -> Completed:
+    async def complete(self, caller: Caller, lease: Lease, result: bytes, judged_by: str = "") -> Completed:
         """End the lease and record the result; the handoff is final.
 
-        The same result again from the same holder is the same success, without any key. Raises `LeaseUnknown`,
-        `LeaseLost`, and `AlreadySettled` (for another result, too).
+        `judged_by` is the hash of the result schema that the result fits: `Stale` if the queue has another one by now.
+        The same result again from the same holder is the same success, without any key, whatever the queue has by now.
+        Raises `LeaseUnknown`, `LeaseLost`, and `AlreadySettled` (for another result, too).
         """
         ...
 
-    async def forward(self, caller: Caller, lease: Lease, result: bytes, queue: Queue, onward: NewHandoff) -> Completed:
+    async def forward(
+        self, caller: Caller, lease: Lease, result: bytes, queue: Queue, onward: NewHandoff, judged_by: str = ""
+    ) -> Completed:
         """Complete, and drop `onward` off into `queue`: both or neither. The caller's right to is already judged.
 
         The same again is the same success. Raises what `complete` raises, and of `queue` what `drop_off` raises: then
@@ -124,9 +127,10 @@ class Store(Protocol):
         ...
 
     async def completed_before(self, caller: Caller, lease: Lease, content: str) -> Completed | None:
-        """The answer to just this `forward` if it was heard before; None while the caller holds the lease.
+        """The answer to just this completion if it was heard before; None while the caller holds the lease.
 
-        `content` is the digest of its result and of what came next. Refused like any step on a lease that is lost.
+        `content` is the digest of its result, and of what came next if anything did. Refused like any step on a lease
+        that is lost.
         """
         ...
 

@@ -161,6 +161,7 @@ def described(queues: list[Description]) -> Answer:
 
 
 def _description(one: Description) -> Content:
+    result_schema = one.result_schema
     return _present(
         {
             "queue": one.queue.name,
@@ -172,6 +173,8 @@ def _description(one: Description) -> Content:
             "max_bytes": one.queue.payload_bytes_max,
             "example": example(one.schema),
             "schema": one.schema.as_object(),
+            "result_schema_name": result_schema.ref if result_schema else "",
+            "result_schema": result_schema.as_object() if result_schema else None,
         }
     )
 

@@ -23,10 +23,11 @@ BEING_REMOVED: Final = "is being removed"
 
 
 class NewQueue(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A queue as an operator asks for it. The schema without a version means the newest."""
+    """A queue as an operator asks for it. A schema without a version means the newest."""
 
     name: str
     schema: str
+    result_schema: str = ""  # what results must fit; none: any object
     purpose: str = ""
     lease_seconds: int = limits.LEASE_MS_DEFAULT // 1_000
     max_attempts: int = limits.ATTEMPTS_MAX_DEFAULT
@@ -87,7 +88,8 @@ class Queues(Moving):
 
         async def add(caller: Caller) -> Queue:
             ref, hash = await self._pinned(new.schema)
-            wanted = _queue(new, Queue(name=QueueName(new.name), schema=ref, schema_hash=hash))
+            base = Queue(name=QueueName(new.name), schema=ref, schema_hash=hash)
+            wanted = _queue(new, await self._with_result_schema(base, new.result_schema))
             there = (await self.store.queues(fresh=True)).get(wanted.name)
             if there is None:
                 return await self.store.put_queue(caller, wanted)
@@ -134,13 +136,17 @@ class Queues(Moving):
     async def _edited(self, queue: Queue, changes: Mapping[str, Any]) -> Queue:
         settings = msgspec.structs.replace(_settings(queue), **changes)
         _require_limits(settings, "dropoff queue edit")
-        edited = _queue(settings, queue)
-        if "schema" not in changes:
-            return edited
-        ref, hash = await self._pinned(settings.schema)
+        base = await self._with_result_schema(await self._with_schema(queue, settings.schema), settings.result_schema)
+        return _queue(settings, base)
+
+    async def _with_schema(self, queue: Queue, ref: str) -> Queue:
+        """With another version of its schema; where it is the one that it has, nothing is looked for, as below."""
+        if ref == queue.schema:
+            return queue
+        ref, hash = await self._pinned(ref)
         if not is_of(ref, queue.schema):
             raise _other_contract(queue, ref)
-        return msgspec.structs.replace(edited, schema=ref, schema_hash=hash)
+        return msgspec.structs.replace(queue, schema=ref, schema_hash=hash)
 
     async def set_queue(self, caller: Caller, name: str, state: QueueState, reason: str = "") -> Queue:
         """Pause (nothing goes out), drain (nothing comes in) or open a queue. In force on return."""
@@ -202,6 +208,13 @@ class Queues(Moving):
     async def _put(self, caller: Caller, queue: Queue, changed: Queue) -> Queue:
         return queue if changed == queue else await self.store.put_queue(caller, changed)
 
+    async def _with_result_schema(self, queue: Queue, ref: str) -> Queue:
+        """Where it is the one that the queue has, nothing is looked for: what is known of it may be lost."""
+        if ref == queue.result_schema:
+            return queue
+        ref, hash = await self._pinned(ref) if ref else ("", "")
+        return msgspec.structs.replace(queue, result_schema=ref, result_schema_hash=hash)
+
     async def _pinned(self, ref: str) -> tuple[str, str]:
         """`name@version` and hash of the schema that a reference means."""
         known = await self.store.schemas()
@@ -252,6 +265,7 @@ def _settings(queue: Queue) -> NewQueue:
     return NewQueue(
         name=queue.name,
         schema=queue.schema,
+        result_schema=queue.result_schema,
         purpose=queue.purpose,
         lease_seconds=queue.lease_ms // 1_000,
         max_attempts=queue.attempts_max,
@@ -273,6 +287,8 @@ def _as_flags(name: str, has: Any, said: Any) -> str:
     if name == "approval":
         return "--approval, not --no-approval" if has else "--no-approval, not --approval"
     flag = name.removesuffix("_seconds").replace("_", "-")
+    if name == "result_schema":
+        return ", not ".join(f"--{flag} {ref}" if ref else f"--no-{flag}" for ref in (has, said))
     return f"--{flag} {_as_typed(name, has)}, not {_as_typed(name, said)}"
 
 

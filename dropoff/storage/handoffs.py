@@ -135,12 +135,14 @@ class Handoffs(Steps):
         reply = await self._lease_step("lease", caller, lease, request="complete", content=content)
         return None if reply.word == "held" else self._completed(lease, reply)
 
-    async def complete(self, caller: Caller, lease: Lease, result: bytes) -> Completed:
-        content = hashlib.sha256(result).hexdigest()
-        reply = await self._lease_step("complete", caller, lease, request="complete", content=content, result=result)
+    async def complete(self, caller: Caller, lease: Lease, result: bytes, judged_by: str = "") -> Completed:
+        outcome = {"content": content_of(result), "result": result, "judged_by": judged_by}
+        reply = await self._lease_step("complete", caller, lease, request="complete", **outcome)
         return self._completed(lease, reply)
 
-    async def forward(self, caller: Caller, lease: Lease, result: bytes, queue: Queue, onward: NewHandoff) -> Completed:
+    async def forward(
+        self, caller: Caller, lease: Lease, result: bytes, queue: Queue, onward: NewHandoff, judged_by: str = ""
+    ) -> Completed:
         keys = self._queue_keys(lease.queue) | {"handoff": self._handoff_key(lease.handoff_id)}
         keys |= {f"next_{kind}": key for kind, key in self.keys.given(queue.name).items()}
         reply = await self._run(
@@ -152,6 +154,7 @@ class Handoffs(Steps):
             request="complete",
             content=content_of(result, onward.content),
             result=result,
+            judged_by=judged_by,
             next_base=self.keys.of_queue(queue.name),
             next_id=onward.id,
             next_queue=queue.name,

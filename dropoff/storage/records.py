@@ -169,6 +169,7 @@ class Records(Steps):
             content=content,
             schema=queue.schema,
             schema_hash=queue.schema_hash,
+            result_schema_hash=queue.result_schema_hash,
             version=queue.version,
             lease_ms=str(queue.lease_ms),
             attempts_max=str(queue.attempts_max),

@@ -32,6 +32,8 @@ SMALL: Final = _new(
     lease_ms=20_000,
     expires_ms=90_000,
     retention_ms=60_000,
+    result_schema="research@1",
+    result_schema_hash=world.SCHEMA_HASH,
 )
 CHECKED: Final = _new(
     world.QUEUE,
@@ -59,7 +61,7 @@ class Both:
         self.settings_before = {name: _new(queue, rev=OLDER) for name, queue in QUEUES.items()}
         self.handoffs: list[HandoffId] = []
         self.leases: list[tuple[Lease, str]] = []
-        self.forwarded: dict[Lease, str] = {}
+        self.completed: dict[Lease, str] = {}
         self.asked: list[Asking] = []
         self.ended: dict[HandoffId, Handoff] = {}
         self.places: dict[str, str] = {"": ""}  # the id of an entry → its place in the ledger

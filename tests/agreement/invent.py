@@ -108,7 +108,8 @@ def _extend(random: Random) -> Args:
 
 
 def _complete(random: Random) -> Args:
-    return _holder(random) | {"result": random.choice(CONTENTS)}
+    """Judged by the result schema as it is now, or (seldom) as it was before the last change of the queue."""
+    return _holder(random) | {"result": random.choice(CONTENTS), "judged_before": _often(random, 0.1)}
 
 
 def _forward(random: Random) -> Args:
@@ -180,6 +181,7 @@ def _settings(random: Random) -> Args:
         "expires_ms": random.choice((0, 5_000, 90_000)),
         "retention_ms": random.choice((1_000, 60_000, 86_400_000)),
         "schema": random.choice(VERSIONS),
+        "result_schema_hash": random.choice(("", world.SCHEMA_HASH)),
     }
     changes = {name: some[name] for name in random.sample(sorted(some), 2)}
     return changes | {"state": some["state"]} if _often(random, 0.5) else changes

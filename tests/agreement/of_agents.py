@@ -65,12 +65,17 @@ class OfAgents(Subjects):
 
     async def completed_before(self, who: str, outdated: bool, lease: int, goes_on: bool, same: bool) -> None:
         held, caller = self._lease(lease, goes_on, who, outdated)
-        content = self.forwarded.get(held, "") if same else "of another outcome"
+        content = self.completed.get(held, "") if same else "of another outcome"
         await self.ask(lambda store: store.completed_before(caller, held, content))
 
-    async def complete(self, who: str, outdated: bool, lease: int, goes_on: bool, result: bytes) -> None:
+    async def complete(
+        self, who: str, outdated: bool, lease: int, goes_on: bool, result: bytes, judged_before: bool
+    ) -> None:
         held, caller = self._lease(lease, goes_on, who, outdated)
-        await self.ask(lambda store: store.complete(caller, held, result))
+        by = self._judged_by(held, judged_before)
+        completed = await self.ask(lambda store: store.complete(caller, held, result, by))
+        if not isinstance(completed, Exception):
+            self.completed[held] = content_of(result)
 
     async def forward(
         self,
@@ -79,17 +84,18 @@ class OfAgents(Subjects):
         lease: int,
         goes_on: bool,
         result: bytes,
+        judged_before: bool,
         queue: str,
         old_settings: bool,
         payload: bytes,
     ) -> None:
         held, caller = self._lease(lease, goes_on, who, outdated)
-        to = self._queue(queue, old_settings)
+        by, to = self._judged_by(held, judged_before), self._queue(queue, old_settings)
         new = world.onward(caller, held, to, payload)
-        completed = await self.ask(lambda store: store.forward(caller, held, result, to, new))
+        completed = await self.ask(lambda store: store.forward(caller, held, result, to, new, by))
         if not isinstance(completed, Exception):
             self.handoffs.append(new.id)
-            self.forwarded[held] = content_of(result, new.content)
+            self.completed[held] = content_of(result, new.content)
 
     async def hand_back(
         self,

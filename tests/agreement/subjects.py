@@ -23,6 +23,10 @@ class Subjects(Both):
     def _queue(self, name: str, old_settings: bool) -> Queue:
         return (self.settings_before if old_settings else self.settings)[QueueName(name)]
 
+    def _judged_by(self, lease: Lease, judged_before: bool) -> str:
+        """The result schema of the lease's queue."""
+        return self._queue(lease.queue, judged_before).result_schema_hash
+
     async def _with_work(self) -> str:
         """The queue in which most waits."""
         figures = await self.model.figures(list(QUEUES))

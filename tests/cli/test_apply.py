@@ -91,6 +91,7 @@ def test_everything_that_is_wrong_is_told_at_once(tmp_path: Path):
         assert problem in shapes
     values = refused(
         "[queues.A]\nschema = 'brief'\n[queues.b]\nschema = 'brief@0'\nlease = 'soon'\nmax_attempts = 0\n"
+        "result_schema = ''\n"
         "max_waiting = 0\nexpires = 'never ever'\nretention = '1s'\nstate = 'shut'\n"
         "[agents.operator]\n[agents.c]\ngrants = ['dorp:a']\n[agents.d-]\n",
         tmp_path,
@@ -99,6 +100,7 @@ def test_everything_that_is_wrong_is_told_at_once(tmp_path: Path):
         "queues.A: no name",
         "agents.d-: no name; use a-z 0-9 . _ - (at most 64), beginning and ending with a letter or digit",
         "queues.b.schema: 'brief@0' is no schema",
+        "queues.b.result_schema: '' is no schema",
         "queues.b.lease: 'soon' is no duration",
         "queues.b.max_attempts: 0 is not between 1 and 1000",
         "queues.b.max_waiting: 0 is not between 1 and 1000000",
@@ -188,6 +190,24 @@ def test_each_setting_that_differs_is_edited_and_named(folder: Path):
         "expires 7d → never"
     )
     assert made.conflicts == ()
+
+
+def test_another_result_schema_is_an_edit_and_no_conflict(folder: Path):
+    """Nothing that waits was judged by it. Without a version it means the newest; left out, any object is a result."""
+    judged = TOML.replace('"90s"', '"90s"\nresult_schema = "brief"')
+    made = planned(folder, NOTHING, judged)
+    assert ("make", "research", "brief@1, results brief@1, lease 90s") in lines(made)
+    there = after(made)
+    assert ("nothing", "research", "") in lines(planned(folder, there, judged))
+    for text, ref, detail in (
+        (TOML, "", "result schema brief@1 → none"),
+        (TOML.replace('"90s"', '"90s"\nresult_schema = "other"'), "other@2", "result schema brief@1 → other@2"),
+    ):
+        more = there._replace(schemas={**there.schemas, "other@1": "1", "other@2": "2"})
+        made = planned(folder, more, text)
+        [edit] = [change for change in made.changes if change.name == "research"]
+        assert (edit.doing, edit.body, edit.detail) == ("edit", {"result_schema": ref}, detail)
+        assert (made.conflicts, made.missing) == ((), ())
 
 
 def test_another_schema_is_a_conflict(folder: Path):
@@ -284,6 +304,8 @@ def test_what_names_no_file_is_refused(files: str, tmp_path: Path):
 def test_a_queue_of_a_schema_that_nobody_has_is_missing_it(folder: Path):
     made = planned(folder, NOTHING, TOML + "[queues.drafts]\nschema = 'draft@1'\n")
     assert made.missing == ("queue drafts: there is no schema 'draft@1', neither in the file nor registered",)
+    made = planned(folder, NOTHING, TOML + "[queues.drafts]\nschema = 'brief'\nresult_schema = 'draft'\n")
+    assert made.missing == ("queue drafts: there is no schema 'draft', neither in the file nor registered",)
 
 
 def test_grants_are_added_and_taken_only_with_prune(folder: Path):
@@ -397,18 +419,21 @@ def test_settings_and_state_of_a_queue_become_what_the_file_says(broker: Up, fol
     file.write_text(text)
     assert ("made", "edited") in changes(broker.ask("apply", str(file)))
 
-    file.write_text(f"{text}expires = '7d'\nretention = '2h'\napproval = true\nmax_waiting = 7\nstate = 'paused'\n")
+    settings = "result_schema = 'brief'\nexpires = '7d'\nretention = '2h'\napproval = true\nmax_waiting = 7\n"
+    file.write_text(f"{text}{settings}state = 'paused'\n")
     before = broker.ask("queue", "show", "edited").json
     dry = broker.ask("apply", str(file), "--dry-run")
     details = {row["change"]: row["detail"] for row in dry.json if row["name"] == "edited"}
     assert details == {
-        "would edit": "max waiting 1,000,000 → 7, approval none → by a person, expires never → 7d, retention 30d → 2h",
+        "would edit": "result schema none → brief@1, max waiting 1,000,000 → 7, "
+        "approval none → by a person, expires never → 7d, retention 30d → 2h",
         "would pause": "open → paused",
     }
     assert broker.ask("queue", "show", "edited").json == before
 
     assert {("edited", "edited"), ("paused", "edited")} <= set(changes(broker.ask("apply", str(file))))
     after = {"expires_seconds": 604_800, "retention_seconds": 7_200, "approval": True, "max_waiting": 7}
+    after["result_schema"] = "brief@1"
     paused = {"state": "paused", "reason": "by dropoff apply"}
     assert broker.ask("queue", "show", "edited").json == before | after | paused
     assert ("unchanged", "edited") in changes(broker.ask("apply", str(file)))

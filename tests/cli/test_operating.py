@@ -104,7 +104,7 @@ def test_a_paused_queue_takes_work_and_gives_none_until_it_is_resumed(broker: Up
     assert f"It is paused: dropoff queue resume {queue}" in nothing.err
     assert broker.ask("complete", held["lease_id"]).code == 0
     assert row(broker, queue).endswith('paused  "release �[2Kfreeze"')
-    assert 'state         paused "release �[2Kfreeze"' in broker.ask("queue", "show", queue, "-o", "table").out
+    assert 'state          paused "release �[2Kfreeze"' in broker.ask("queue", "show", queue, "-o", "table").out
 
     opened = twice(broker, "queue", "resume", queue)
     assert (opened.json["state"], opened.json["reason"]) == ("open", "")
@@ -179,7 +179,7 @@ def test_a_queue_is_made_with_every_setting(broker: Up):
     assert SETTINGS.items() <= made.json.items()
     assert broker.ask("queue", "add", "with-all", "--schema", "brief", *FLAGS.split()).code == 0, "said again"
     out = broker.ask("queue", "show", "with-all", "-o", "table").out
-    for line in ("lease         10m", "approval      by a person", "expires       7d", "retention     2h"):
+    for line in ("lease          10m", "approval       by a person", "expires        7d", "retention      2h"):
         assert line in out
 
 
@@ -196,6 +196,49 @@ def test_settings_are_edited_one_by_one_and_the_others_stay(broker: Up, queue: s
 
     back = broker.ask("queue", "edit", queue, "--expires", "never", "--no-approval", "--purpose", "")
     assert back.json == edited.json | {"expires_seconds": 0, "approval": False, "purpose": ""}
+
+
+def test_a_result_schema_is_given_shown_and_taken_away(broker: Up, queue: str):
+    """What it means for a result: exit code 6, with what is to mend, until it is taken away."""
+    made = broker.ask("queue", "add", f"{queue}-too", "--schema", "brief", "--result-schema", "brief")
+    assert (made.code, made.json["result_schema"]) == (0, "brief@1")
+    again = broker.ask("queue", "add", f"{queue}-too", "--schema", "brief")
+    assert (again.code, again.out) == (5, "")
+    assert "--result-schema brief@1, not --no-result-schema" in again.err
+
+    edited = broker.ask("queue", "edit", queue, "--result-schema", "brief@1")
+    assert (edited.code, edited.json["result_schema"]) == (0, "brief@1")
+    assert "result schema none → brief@1" in edited.err
+    assert "result schema  brief@1" in broker.ask("queue", "show", queue, "-o", "table").out
+    dropped(broker, queue)
+    lease = broker.ask("pick", queue).json["lease_id"]
+    refused = broker.ask("complete", lease, '{"topic":"owls"}')
+    assert (refused.code, refused.out) == (6, "")
+    assert "Result rejected by schema brief@1: 1 problem." in refused.err
+    assert "- result.audience: missing (required)" in refused.err
+
+    back = broker.ask("queue", "edit", queue, "--no-result-schema")
+    assert (back.code, back.json["result_schema"]) == (0, "")
+    assert "result schema brief@1 → none" in back.err
+    assert broker.ask("complete", lease, '{"topic":"owls"}').code == 0
+
+
+@pytest.mark.parametrize(
+    ("flags", "code", "words"),
+    [
+        (["--result-schema", ""], 2, "is empty. Name a schema, or say --no-result-schema."),
+        (["--result-schema", "brief@1", "--no-result-schema"], 2, "either --result-schema or --no-result-schema"),
+        (["--result-schema", "nowhere"], 3, "There is no schema 'nowhere'."),
+    ],
+)
+def test_a_result_schema_that_is_none_changes_nothing(broker: Up, queue: str, flags: list[str], code: int, words: str):
+    """A variable that is not set in a script must not take the contract away."""
+    assert broker.ask("queue", "edit", queue, "--result-schema", "brief@1").code == 0
+    before = broker.ask("queue", "show", queue).json
+    refused = broker.ask("queue", "edit", queue, *flags)
+    assert (refused.code, refused.out) == (code, "")
+    assert words in " ".join(refused.err.split())
+    assert broker.ask("queue", "show", queue).json == before
 
 
 def test_an_edit_that_says_nothing_or_too_much_changes_nothing(broker: Up, queue: str):

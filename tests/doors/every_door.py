@@ -53,7 +53,7 @@ class Heard(NamedTuple):
 
 
 class House:
-    """The broker, an agent that may do everything on the two queues, an operator."""
+    """The broker, an agent that may do everything on the two queues, an operator. Results must fit STRICT in both."""
 
     def __init__(self, broker: Broker, bearer: str, operator: httpx2.AsyncClient, agent: httpx2.AsyncClient) -> None:
         self.broker = broker
@@ -141,7 +141,8 @@ async def house(*flags: str) -> AsyncIterator[House]:
 
         for name, schema in ((OPEN, {"type": "object"}), (STRICT, STRICT_SCHEMA)):
             await act(f"/v1/schemas/{name}", schema)
-            await act("/v1/queues", {"name": name, "schema": name})
+        for name in (OPEN, STRICT):
+            await act("/v1/queues", {"name": name, "schema": name, "result_schema": STRICT})
         grants = [f"{what}:{queue}" for what in ("drop", "pick") for queue in (OPEN, STRICT)]
         bearer = (await act("/v1/agents", {"name": "ann", "grants": grants}))["bearer"]
         async with calling(broker, bearer) as agent:

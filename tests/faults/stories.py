@@ -167,19 +167,22 @@ async def dropped_before(t: Twins, chance: Random) -> Asking:
 
 @story("complete")
 async def complete(t: Twins, chance: Random) -> Asking:
-    lease = await _leased(t, chance)
+    result_schema = chance.choice(["", "", SCHEMA_HASH])
+    lease = await _leased(t, chance, result_schema_hash=result_schema)
     await _maybe_lost(t, chance, lease)
     result = chance.choice([b"{}", b'{"found":3}', LARGE])
-    return lambda store: store.complete(BOB, lease, result)
+    judged_by = chance.choice([result_schema, result_schema, result_schema, "of another"])
+    return lambda store: store.complete(BOB, lease, result, judged_by)
 
 
 @story("forward")
 async def forward(t: Twins, chance: Random) -> Asking:
-    lease = await _leased(t, chance)
+    result_schema = chance.choice(["", SCHEMA_HASH])
+    lease = await _leased(t, chance, result_schema_hash=result_schema)
     await _maybe_lost(t, chance, lease)
     queue = await t.queue(approval=chance.random() < 0.2, state=chance.choice(["open", "open", "draining"]))
     onward = world.work(BOB, queue=queue, payload=chance.choice([b"{}", LARGE]), key=f"next\n{lease.id}")
-    return lambda store: store.forward(BOB, lease, b"{}", queue, onward)
+    return lambda store: store.forward(BOB, lease, b"{}", queue, onward, result_schema)
 
 
 @story("hand_back")

@@ -193,18 +193,24 @@ class Agents(Leases):
             withdrawal_asked=kept.handoff.withdrawal_asked,
         )
 
-    async def complete(self, caller: Caller, lease: Lease, result: bytes) -> Completed:
+    async def complete(self, caller: Caller, lease: Lease, result: bytes, judged_by: str = "") -> Completed:
         self._pass(caller)
         content = content_of(result)
-        return self._completed_before(caller, lease, content) or self._complete(caller, lease, content, result=result)
+        before = self._completed_before(caller, lease, content)
+        if before:
+            return before
+        self._judged(caller, lease, judged_by)
+        return self._complete(caller, lease, content, result=result)
 
-    async def forward(self, caller: Caller, lease: Lease, result: bytes, queue: Queue, onward: NewHandoff) -> Completed:
+    async def forward(
+        self, caller: Caller, lease: Lease, result: bytes, queue: Queue, onward: NewHandoff, judged_by: str = ""
+    ) -> Completed:
         self._pass(caller)
         content = content_of(result, onward.content)
         before = self._completed_before(caller, lease, content)
         if before:
             return before
-        self._leased_to(caller, lease)
+        self._judged(caller, lease, judged_by)
         settings = self._admitted(queue, of_next=True)
         completed = self._complete(caller, lease, content, result=result, next=onward.id)
         self._drop(settings, onward, caller, parent=lease.handoff_id)
@@ -216,6 +222,12 @@ class Agents(Leases):
         if before is None:
             self._leased_to(caller, lease)
         return before
+
+    def _judged(self, caller: Caller, lease: Lease, judged_by: str) -> None:
+        """A result goes in only by the result schema that the queue has now. Who does not hold it gets not so far."""
+        settings = self._queues[self._leased_to(caller, lease).handoff.queue]
+        if judged_by != settings.result_schema_hash:
+            raise Stale
 
     def _complete(self, caller: Caller, lease: Lease, content: str, **change: Any) -> Completed:
         kept = self._leased_to(caller, lease)

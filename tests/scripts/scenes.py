@@ -180,6 +180,13 @@ async def complete_it(w: World) -> Act:
     return lambda: complete(w.store, picked.lease)
 
 
+@scene("complete", "complete")
+async def complete_what_was_judged(w: World) -> Act:
+    queue = await w.queue(result_schema=QUEUE.schema, result_schema_hash=QUEUE.schema_hash)
+    picked = await w.picked(queue)
+    return lambda: complete(w.store, picked.lease, judged_by=QUEUE.schema_hash)
+
+
 @scene("forward", "complete", "drop_off")
 async def forward_to_another_queue(w: World) -> Act:
     picked, queue = await w.picked(), await w.queue(expires_ms=60_000)

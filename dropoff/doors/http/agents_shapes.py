@@ -130,6 +130,8 @@ class DescribedQueue(Shape, frozen=True, kw_only=True):
     schema: Payload
     purpose: str = ""
     example: Any = None
+    result_schema_name: str = ""
+    result_schema: Payload = {}
 
 
 class DescribeAnswer(Shape, frozen=True, kw_only=True):

@@ -2,7 +2,8 @@
 
 The list depends on who asks and on nothing else, in a fixed order; a name never moves. An agent that may drop into one
 queue sees that queue's schema as `payload`, and needs no other call to get its first one right. With several it sees
-all of them while they are short, and is otherwise told to ask `describe_queues`.
+all of them while they are short, and is otherwise told to ask `describe_queues`. An agent that may pick up from one
+queue sees that queue's result schema as `result`, if there is one and it is short; it learns of any other by asking.
 
 A queue's schema becomes a part of the tool's, and its references must still mean what they meant. What stands in its
 `$defs` is hoisted to the root, under the queue's name; every other reference is led through `payload`. The root stays
@@ -28,6 +29,7 @@ SCHEMAS_CHARS_MAX: Final = 6_000  # of all schemas together; beyond it a list co
 QUEUES_CHARS_MAX: Final = 1_000  # of all names together, for the same reason
 
 AT: Final = "#/properties/payload"
+AT_RESULT: Final = "#/properties/result"
 UNDER: Final = ":"  # after the queue's name; it stands in no name, so `a` with `b.c` never meets `a.b` with `c`
 SAID_ELSEWHERE: Final = ("$schema", "$comment", "title", "examples")  # by us, or by describe_queues
 
@@ -66,17 +68,20 @@ def _tool(verb: AgentVerb, caller: Caller, queues: Sequence[Description]) -> typ
 def _input_schema(verb: AgentVerb, caller: Caller, queues: Sequence[Description]) -> Json:
     schema = verbs.input_schema(verb)
     mine = [one for one in queues if policy.may(caller, "drop", one.queue.name)]
+    picks = [one for one in queues if policy.may(caller, "pick", one.queue.name)]
     if verb.tool == "drop_off":
         _name_queues(schema, mine)
         if len(mine) > 1:
             schema["required"] = ["queue", *schema["required"]]
         _show_payload(schema, mine)
-    elif verb.tool == "complete_handoff" and mine:
-        _name_queues(schema["properties"]["next"], mine)
-    elif verb.tool == "complete_handoff":  # who may drop off nowhere has nothing to send on
-        del schema["properties"]["next"]
+    elif verb.tool == "complete_handoff":
+        _show_result(schema, picks)
+        if mine:
+            _name_queues(schema["properties"]["next"], mine)
+        else:  # who may drop off nowhere has nothing to send on
+            del schema["properties"]["next"]
     elif verb.tool == "pick_up":
-        _name_queues(schema, [one for one in queues if policy.may(caller, "pick", one.queue.name)])
+        _name_queues(schema, picks)
     return schema
 
 
@@ -122,6 +127,21 @@ def _show_payload(schema: Json, queues: Sequence[Description]) -> None:
 
 def _chars(contracts: Sequence[tuple[Schema, list[str]]]) -> int:
     return sum(len(contract.content.decode()) for contract, _ in contracts)
+
+
+def _show_result(schema: Json, queues: Sequence[Description]) -> None:
+    """Put the result schema of the one queue in the place of `result`; where no queue has one, any object is right."""
+    plain: Json = schema["properties"]["result"]
+    contracts = [one.result_schema for one in queues if one.result_schema]
+    if len(queues) == len(contracts) == 1 and len(contracts[0].content.decode()) <= SCHEMAS_CHARS_MAX:
+        shown = embedded(contracts[0], AT_RESULT, f"{queues[0].queue.name}{UNDER}")
+        schema["properties"]["result"] = {"description": plain["description"]} | shown.content
+        if shown.content.get("required"):  # a result that is left out is judged as {}
+            schema["required"] = [*schema["required"], "result"]
+        if shown.definitions:
+            schema["$defs"] = shown.definitions
+    elif contracts:
+        plain["description"] += " It must fit its queue's result schema; describe_queues shows it."
 
 
 def _by_contract(queues: Sequence[Description]) -> list[tuple[Schema, list[str]]]:

@@ -217,6 +217,10 @@ end
 -- How long a lease of this queue is. A queue whose settings are lost must not hold its leases for ever.
 local function term_of(place) return tonumber(redis.call('HGET', place.config, 'lease_ms') or LIMITS.lease_ms) end
 
+-- By which schema, as its hash, results of this queue are judged now; none: any object is a result. The broker judges by
+-- what it remembers, so a completion that was judged by another one is `stale`, and is judged again.
+local function result_schema_of(place) return redis.call('HGET', place.config, 'result_schema_hash') or '' end
+
 -- How long the memory of a pick_up lives: until its lease has lapsed, which upkeep sees to a little after its end.
 local function memory_ms(lease_ends) return text(math.max(lease_ends - NOW, 0) + LIMITS.outage_ms) end
 

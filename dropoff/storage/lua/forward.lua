@@ -2,7 +2,7 @@
 -- forward: the holder completes, and drops off what comes next, in one step: both or neither.
 --
 -- keys: @queue handoff @next next_handoff
--- args: @call @queue fence request content result next_base @next
+-- args: @call @queue fence request content result judged_by next_base @next
 -- gives: completed next | repeated next | stale | refused
 --
 -- `complete` with `next`, where both queues lie in this partition. A refusal of what comes next says `of = next`: the
@@ -16,6 +16,8 @@ local before = completed_before(h)
 if before then return before end
 -- guard: only the holder forwards
 if refusal then return refusal end
+-- guard: forward by the result schema of now
+if judged_by ~= result_schema_of(here) then return answer('stale') end
 
 local there = { base = next_base, config = next_config, leases = next_leases, timers = next_timers, held = next_held,
   expiries = next_expiries, final = next_final, dead = next_dead }

@@ -2,7 +2,7 @@
 -- put_queue: make a queue, or change its settings over the revision they were made from.
 --
 -- keys: gate ledger config queues
--- args: @call queue expected content wake schema schema_hash version lease_ms attempts_max waiting_max state approval expires_ms retention_ms reason
+-- args: @call queue expected content wake schema schema_hash result_schema_hash version lease_ms attempts_max waiting_max state approval expires_ms retention_ms reason
 -- gives: written rev | exists rev content | stale | refused
 --
 -- `content` is the whole of the settings, for brokers; the single fields are those that steps read. The index of all
@@ -27,7 +27,7 @@ local now = text(math.max(rev_before + 1, NOW))
 local entry = write_entry('put_queue', { 'queue', queue, 'schema', schema_hash, 'rev', now, 'standing', state,
   'reason', reason })
 redis.call('HSET', config, 'rev', now, 'content', content, 'schema', schema, 'schema_hash', schema_hash,
-  'version', version, 'lease_ms', lease_ms, 'attempts_max', attempts_max, 'waiting_max', waiting_max, 'state', state,
+  'result_schema_hash', result_schema_hash, 'version', version, 'lease_ms', lease_ms, 'attempts_max', attempts_max, 'waiting_max', waiting_max, 'state', state,
   'approval', approval, 'expires_ms', expires_ms, 'retention_ms', retention_ms, 'reason', reason)
 redis.call('HSET', queues, queue, now .. ' ' .. content)
 redis.pcall('PUBLISH', wake, queue) -- who waits looks again: it may be open now

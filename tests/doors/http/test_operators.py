@@ -30,6 +30,7 @@ async def test_a_set_up_can_be_made_and_made_again(desk: Desk):
         "in_per_minute": 0.0,
         "out_per_minute": 0.0,
         "schema": "draft@1",
+        "result_schema": "",
         "state": "open",
         "reason": "",
         "purpose": "For the writer.",

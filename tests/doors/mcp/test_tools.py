@@ -142,6 +142,74 @@ async def test_an_example_that_is_shown_fits(wire: Open, desk: Desk) -> None:
     assert {one["queue"]: one.get("example") for one in described["queues"]} == {"some": {"text": "owls"}, "none": None}
 
 
+# ---- what comes back ----------------------------------------------------------------------------------------------
+
+
+async def test_with_one_queue_its_result_schema_is_the_result(wire: Open, desk: Desk) -> None:
+    """Its definitions stand at the root under the queue's name; what must be there is asked for."""
+    answer = {**NOTES, "properties": {"text": {"$ref": "#/$defs/t"}}, "$defs": {"t": {"type": "string"}}}
+    await desk.operations.push_schema(desk.operator, "answer", answer)
+    await desk.queue("asked", NOTES, result_schema="answer")
+    tools = await wire(await desk.agent("worker", "pick:asked", "drop:*")).tools()
+    schema = tools["complete_handoff"]["inputSchema"]
+    assert schema["properties"]["result"] == {
+        "description": "The outcome, for the sender to read.",
+        "type": "object",
+        "properties": {"text": {"$ref": "#/$defs/asked:t"}},
+        "required": ["text"],
+    }
+    assert schema["$defs"] == {"asked:t": {"type": "string"}}
+    assert schema["required"] == ["lease_id", "result"]
+    assert not {"anyOf", "oneOf", "allOf"} & set(schema)
+    assert list(schema["properties"]) == ["lease_id", "result", "next"]
+    jsonschema.validate({"lease_id": "x", "result": {"text": "owl"}}, schema)
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate({"lease_id": "x", "result": {"text": 1}}, schema)
+
+
+async def test_a_result_that_need_not_have_anything_need_not_be_given(wire: Open, desk: Desk) -> None:
+    await desk.operations.push_schema(desk.operator, "answer", {"type": "object", "maxProperties": 2})
+    await desk.queue("asked", NOTES, result_schema="answer")
+    tools = await wire(await desk.agent("worker", "pick:asked")).tools()
+    assert tools["complete_handoff"]["inputSchema"]["required"] == ["lease_id"]
+    assert tools["complete_handoff"]["inputSchema"]["properties"]["result"]["maxProperties"] == 2
+
+
+@pytest.mark.parametrize(("size", "grants"), [(6_001, ["pick:asked"]), (1, ["pick:asked", "pick:research"])])
+async def test_a_result_schema_that_is_long_or_one_of_several_is_pointed_to(
+    wire: Open, desk: Desk, size: int, grants: list[str]
+) -> None:
+    """Which one counts depends on the handoff; describe_queues has it, for who drops off as well."""
+    await desk.operations.push_schema(desk.operator, "answer", NOTES | {"description": "x" * size})
+    await desk.queue("asked", NOTES, result_schema="answer")
+    line = wire(await desk.agent("worker", *grants))
+    schema = (await line.tools())["complete_handoff"]["inputSchema"]
+    assert schema["properties"]["result"] == {
+        "type": "object",
+        "description": "The outcome, for the sender to read. It must fit its queue's result schema; describe_queues "
+        "shows it.",
+    }
+    assert schema["required"] == ["lease_id"]
+    for one in (line, wire(await desk.agent("sender", "drop:asked"))):
+        [shown, *_] = (await one.call("describe_queues", queue="asked")).content["queues"]
+        assert shown["result_schema_name"] == "answer@1"
+        assert shown["result_schema"] == NOTES | {"description": "x" * size}
+
+
+async def test_a_changed_result_schema_shows_in_the_next_list(wire: Open, desk: Desk, elsewhere: Desk) -> None:
+    """Also where another broker made the change; without one all is as if there had never been any."""
+    line = wire(await desk.agent("worker", "pick:research"))
+    before = (await line.tools())["complete_handoff"]
+    await elsewhere.operations.edit_queue(elsewhere.operator, "research", {"result_schema": "research"})
+    shown = (await line.tools())["complete_handoff"]["inputSchema"]["properties"]["result"]
+    assert shown["properties"] == BRIEF["properties"]
+    await elsewhere.operations.edit_queue(elsewhere.operator, "research", {"result_schema": ""})
+    assert (await line.tools())["complete_handoff"] == before
+
+
+# ---- a schema inside of another -----------------------------------------------------------------------------------
+
+
 TREES = [
     {"name": "ok"},
     {"name": "o"},

@@ -29,10 +29,11 @@ class QueueChanges(Shape, frozen=True, kw_only=True):
     """Settings of a queue as they shall be; what is absent stays.
 
     Its schema can be another version of the same; `incompatible` where that is meant although senders may have to
-    change. With `dry_run` nothing is changed.
+    change. An empty `result_schema`: from now on any object is a result. With `dry_run` nothing is changed.
     """
 
     schema: str | msgspec.UnsetType = msgspec.UNSET
+    result_schema: str | msgspec.UnsetType = msgspec.UNSET
     incompatible: bool = False
     dry_run: bool = False
     purpose: str | msgspec.UnsetType = msgspec.UNSET
@@ -60,6 +61,7 @@ class QueueAnswer(Answer, frozen=True, kw_only=True):
     in_per_minute: float
     out_per_minute: float
     schema: str
+    result_schema: str
     state: QueueState
     reason: str
     purpose: str
@@ -204,6 +206,7 @@ def _queue(view: QueueView) -> QueueAnswer:
         in_per_minute=figures.in_per_minute,
         out_per_minute=figures.out_per_minute,
         schema=queue.schema,
+        result_schema=queue.result_schema,
         state=queue.state,
         reason=queue.reason,
         purpose=queue.purpose,
