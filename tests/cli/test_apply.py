@@ -130,7 +130,12 @@ def test_a_schema_that_cannot_be_a_contract_is_rejected_here_already(tmp_path: P
 
 # ---- what is planned --------------------------------------------------------------------------------------------
 
-NOTHING = There(schemas={}, queues=[], agents=[])
+
+def no_content(ref: str) -> Any:
+    raise AssertionError(f"nobody needs {ref}")
+
+
+NOTHING = There(schemas={}, queues=[], agents=[], content=no_content)
 
 
 def planned(folder: Path, there: There, text: str = TOML, *, prune: bool = False) -> Plan:
@@ -145,6 +150,7 @@ def after(made: Plan) -> There:
         schemas={change.name: Schema.of("brief", 1, change.body).hash for change in made.changes[:1]},
         queues=[{"state": "open", **body} for body in bodies["queue"]],
         agents=[{"agent": body["name"], "standing": "active", **body} for body in bodies["agent"]],
+        content=no_content,
     )
 
 
@@ -213,9 +219,9 @@ def test_another_result_schema_is_an_edit_and_no_conflict(folder: Path):
 def test_another_schema_is_a_conflict(folder: Path):
     """What waits was judged by the schema that the queue has."""
     there = after(planned(folder, NOTHING))
-    queue = {**there.queues[0], "schema": "brief@7"}
+    queue = {**there.queues[0], "schema": "letter@7"}
     assert planned(folder, there._replace(queues=[queue])).conflicts == (
-        "queue research: schema is brief@7, the file says brief@1; use another name",
+        "queue research: schema is letter@7, the file says brief@1; use another name",
     )
 
 
@@ -280,7 +286,7 @@ def test_several_versions_are_listed_and_made_in_their_order(folder: Path):
         ("make", "research", "brief@2, lease 90s"),
     ]
     assert made.conflicts == ()
-    there = There(after(planned(folder, NOTHING)).schemas, [], [])
+    there = There(after(planned(folder, NOTHING)).schemas, [], [], no_content)
     assert lines(planned(folder, there, text))[:2] == [("nothing", "brief@1", ""), ("make", "brief@2", "")]
 
     [alone] = planned(folder, NOTHING, TOML.replace("brief@1.json", "brief@2.json")).conflicts[:1]
@@ -334,7 +340,7 @@ def test_grants_are_added_and_taken_only_with_prune(folder: Path):
 
 
 def test_a_revoked_name_does_not_come_back(folder: Path):
-    there = There({}, [], [{"agent": "ann", "grants": ["drop:research"], "standing": "revoked"}])
+    there = There({}, [], [{"agent": "ann", "grants": ["drop:research"], "standing": "revoked"}], no_content)
     assert planned(folder, there).conflicts == ("agent ann: is revoked, which is final; choose another name",)
 
 
