@@ -77,7 +77,7 @@ class QueueAnswer(Answer, frozen=True, kw_only=True):
 class EditedQueue(QueueAnswer, frozen=True, kw_only=True):
     """The queue as it is now; with `dry_run` as it would be, and what another version of its schema means."""
 
-    dry_run: bool = False
+    dry_run: bool | msgspec.UnsetType = msgspec.UNSET
     means: SchemaMeaning | msgspec.UnsetType = msgspec.UNSET
 
 
@@ -160,7 +160,7 @@ async def _edit_queue(house: House, call: Call, request: Request) -> EditedQueue
     queue = _queue(await house.inspector.in_numbers(edited))
     return EditedQueue(
         **msgspec.structs.asdict(queue),
-        dry_run=dry_run,
+        dry_run=dry_run or msgspec.UNSET,
         means=told(means[0].ref, means[0].hash, means[1]) if means else msgspec.UNSET,
     )
 
