@@ -78,19 +78,10 @@ class Holding(Asking):
     async def _result_fits(self, lease: Lease, brought: dict[str, Any]) -> str:
         """As `Contracts.result_fits`, for the handoff's own queue.
 
-        That it fits an old schema the step finds out (`stale`). A refusal does not come to a step, so it looks whether
-        it was made by the schema of now. Where there is no such queue there is no such lease, as the step will say.
+        Where there is no such queue there is no such lease, as the step will say.
         """
         queue = (await self.store.queues()).get(lease.queue)
-        if queue is None:
-            return ""
-        try:
-            return await self._contracts.result_fits(queue, brought)
-        except ResultInvalid:
-            now = (await self.store.queues(fresh=True)).get(lease.queue, queue)
-            if now.result_schema_hash == queue.result_schema_hash:
-                raise
-            return await self._contracts.result_fits(now, brought)
+        return await self._contracts.result_fits(queue, brought) if queue else ""
 
     async def hand_back(self, caller: Caller, request: HandBack, key: str = "") -> HandedBack:
         """End the lease without a result: try again, not for me, or impossible."""

@@ -1,9 +1,9 @@
 """How a decision meets the store's newest word.
 
 Decisions are made from records that may be old: that saves a round trip for every call. A step finds out (`Stale`)
-when the caller or the queue has changed since. Then the records are read anew and the decision is made again. A
-refusal for want of a grant or a queue never comes to a step, so it asks the gate and the index of queues before it
-stands; what is answered without a step asks the gate.
+when the caller or the queue has changed since. Then the records are read anew and the decision is made again. What is
+refused by these records alone, for want of a grant or by a queue's contract, never comes to a step, so it asks the gate
+and the index of queues before it stands; what is answered without a step asks the gate.
 
 A gate that differs from an agent's record, because somebody died between the two or the record was lost and made anew,
 is brought up to date on the way. It takes only higher revisions, so that does no harm however often and by whomever it
@@ -21,10 +21,15 @@ from dropoff.errors import (
     ChangingNow,
     DropoffError,
     Frozen,
+    NextInvalid,
     NotAllowed,
+    PayloadInvalid,
+    PayloadTooLarge,
     QueueNeeded,
     QueueNotEmpty,
     QueueUnknown,
+    ResultInvalid,
+    SchemaUnknown,
     Unauthenticated,
 )
 
@@ -32,7 +37,10 @@ T = TypeVar("T")
 
 ROUNDS: Final = 5  # two are enough unless somebody changes the same record at the same time, again and again
 
-REFUSED_BY_POLICY: Final = (NotAllowed, QueueUnknown, QueueNeeded)
+REFUSED_BY_RECORDS: Final = (
+    *(NotAllowed, QueueUnknown, QueueNeeded),
+    *(PayloadInvalid, PayloadTooLarge, NextInvalid, ResultInvalid, SchemaUnknown),
+)
 # What a later step of an act may be refused with as it is, for it does not say that nothing was done. A refusal that is
 # added tomorrow is doubted.
 TRUE_AFTER_A_STEP: Final = (QueueNotEmpty,)
@@ -42,14 +50,14 @@ async def decided(store: Store, caller: Caller, decide: Callable[[Caller], Await
     """Decide and do. Raises what `decide` raises, and `ChangingNow` where records change faster than we read."""
     with ExitStack() as from_now_on:
         for _ in range(ROUNDS):
+            known = await store.queues()
             try:
                 return await decide(caller)
             except Stale as stale:
                 if stale.half_done:
                     from_now_on.enter_context(half_done())
                 caller = await renewed(store, caller)
-            except REFUSED_BY_POLICY:
-                known = await store.queues()  # what was decided by: nobody else had his turn since
+            except REFUSED_BY_RECORDS:
                 now = await current(store, caller)
                 if now is caller and await store.queues(fresh=True) == known:
                     raise

@@ -1,0 +1,101 @@
+"""A broker refuses by the contract of now, also where another broker has changed it since this one last looked.
+
+What fits an old contract and not the new one a step finds out. What is refused comes to no step: it is refused only
+once the broker has looked whether it remembers right.
+"""
+
+import secrets
+from collections.abc import AsyncIterator
+
+import pytest
+
+from dropoff.broker import Broker
+from dropoff.contracts.gate import Gates
+from dropoff.core.deciding import current
+from dropoff.core.handoff import QueueName
+from dropoff.core.requests import Complete, DropOff, Next
+from dropoff.errors import NextInvalid, PayloadInvalid, PayloadTooLarge, Unauthenticated
+from dropoff.storage.store import RedisStore
+from tests.fundamentals.conftest import BRIEF, House
+from tests.servers import Server, source_of
+
+OLD = {"topic": "heat pumps", "audience": "exec"}
+NEW = {**OLD, "length": "a page"}
+WIDER = {**BRIEF, "properties": {**BRIEF["properties"], "length": {"type": "string"}}}
+LARGE = {**OLD, "topic": "heat pumps " * 20}
+
+
+@pytest.fixture
+async def elsewhere(house: House, server: Server) -> AsyncIterator[Broker]:
+    """Another broker on the same store, which has seen how everything was."""
+    store = RedisStore(source_of(server), house.store.keys, house.clock)
+    await store.start()
+    yield Broker(store, Gates(), secrets.token_bytes)
+    await store.close()
+
+
+@pytest.fixture
+async def wider(house: House) -> None:
+    await house.operations.push_schema(house.operator, "brief", WIDER)
+
+
+async def moves(house: House, ref: str = "brief@2") -> None:
+    await house.operations.edit_queue(house.operator, "research", {"schema": ref}, incompatible=True)
+
+
+async def test_what_fits_the_new_version_is_taken_everywhere_at_once(house: House, elsewhere: Broker, wider: None):
+    with pytest.raises(PayloadInvalid, match="brief@1"):
+        await elsewhere.drop_off(house.scout, DropOff(payload=NEW))
+    await moves(house)
+
+    await elsewhere.drop_off(house.scout, DropOff(payload=NEW))
+
+    picked = await house.takes(house.writer)
+    assert picked
+    assert picked.handoff.schema == "brief@2"
+
+
+async def test_so_is_what_comes_next(house: House, elsewhere: Broker, wider: None):
+    await house.operations.grant(house.operator, "writer", ["drop:research"])
+    writer = await current(house.store, house.writer)
+    await elsewhere.drop_off(house.scout, DropOff(payload=OLD))
+    picked = await house.takes(writer)
+    assert picked
+    complete = Complete(lease_id=picked.lease.id, next=Next(queue="research", payload=NEW))
+    with pytest.raises(NextInvalid):
+        await elsewhere.complete(writer, complete)
+    await moves(house)
+
+    done = await elsewhere.complete(writer, complete)
+
+    assert done.next_id
+
+
+async def test_what_no_longer_fits_is_refused_everywhere_at_once(house: House, elsewhere: Broker, wider: None):
+    await moves(house)
+    await elsewhere.drop_off(house.scout, DropOff(payload=NEW))
+    await moves(house, "brief@1")
+
+    with pytest.raises(PayloadInvalid, match="brief@1"):
+        await elsewhere.drop_off(house.scout, DropOff(payload=NEW))
+
+
+async def test_a_larger_limit_holds_everywhere_at_once(house: House, elsewhere: Broker):
+    await house.operations.edit_queue(house.operator, "research", {"max_bytes": 100})
+    with pytest.raises(PayloadTooLarge):
+        await elsewhere.drop_off(house.scout, DropOff(payload=LARGE))
+    await house.operations.edit_queue(house.operator, "research", {"max_bytes": 1_000})
+
+    await elsewhere.drop_off(house.scout, DropOff(payload=LARGE))
+
+
+async def test_who_is_revoked_hears_nothing_of_a_contract(house: House, elsewhere: Broker):
+    """Nor is what it brought counted among what agents get wrong."""
+    await elsewhere.drop_off(house.scout, DropOff(payload=OLD))
+    await house.operations.revoke(house.operator, "scout")
+
+    with pytest.raises(Unauthenticated):
+        await elsewhere.drop_off(house.scout, DropOff(payload={}))
+
+    await elsewhere.close()
+    assert await house.store.rejections(QueueName("research")) == ()
