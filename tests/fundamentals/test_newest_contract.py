@@ -17,6 +17,7 @@ from dropoff.core.requests import Complete, DropOff, Next
 from dropoff.errors import NextInvalid, PayloadInvalid, PayloadTooLarge, Unauthenticated
 from dropoff.storage.store import RedisStore
 from tests.fundamentals.conftest import BRIEF, House
+from tests.look import Look
 from tests.servers import Server, source_of
 
 OLD = {"topic": "heat pumps", "audience": "exec"}
@@ -99,3 +100,13 @@ async def test_who_is_revoked_hears_nothing_of_a_contract(house: House, elsewher
 
     await elsewhere.close()
     assert await house.store.rejections(QueueName("research")) == ()
+
+
+async def test_a_contract_that_is_lost_matters_to_nobody_who_has_moved_on(
+    house: House, elsewhere: Broker, wider: None, look: Look
+):
+    old = (await elsewhere.store.queues())[QueueName("research")]
+    await moves(house)
+    await look.client.delete(house.store.keys.of("schema", hash=old.schema_hash))
+
+    await elsewhere.drop_off(house.scout, DropOff(payload=NEW))
