@@ -123,6 +123,8 @@ def _fault_cells(one: Answer) -> list[str]:
 
 def _facts(found: Answer) -> dict[str, str]:
     waiting = f"{found['waiting']:,}" + (f", the oldest for {age(found['oldest_seconds'])}" if found["waiting"] else "")
+    if found["waiting_of"].keys() - {found["schema"]}:  # how far a queue that has moved has come
+        waiting += f" ({', '.join(f'{count:,} of {ref}' for ref, count in found['waiting_of'].items())})"
     settings = {queue_settings.label(name): queue_settings.shown(name, found) for name in queue_settings.SHOWN}
     return {
         "queue": found["name"],

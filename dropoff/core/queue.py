@@ -45,6 +45,7 @@ class QueueFigures(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     """A queue in numbers, at one moment."""
 
     waiting: int = 0
+    waiting_of: dict[str, int] = {}  # by the schema version it is pinned to: research@3 → 12
     leased: int = 0
     scheduled: int = 0
     held: int = 0

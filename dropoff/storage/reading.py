@@ -51,6 +51,7 @@ class Reading(Records):
             return self.keys.of(kind, queue=queue.name, **more)
 
         waiting, first = await asyncio.gather(self._waiting(queue.name), self._first_waiting(queue.name, 1))
+        schema_name = queue.schema.rpartition("@")[0]
         seen_since = str(now_ms - limits.PICKER_SEEN_MS)
         minutes = [key("minute", minute=str(now_ms // 60_000 - back)) for back in range(RATE_MINUTES)]
         found = await asyncio.gather(
@@ -65,7 +66,8 @@ class Reading(Records):
         leased, scheduled, held, dead, ended, pickers, *counted = found
         ins, outs = (sum(int(minute[i] or 0) for minute in counted) for i in (0, 1))
         return QueueFigures(
-            waiting=waiting,
+            waiting=sum(waiting.values()),
+            waiting_of={f"{schema_name}@{version}": length for version, length in waiting.items()},
             leased=leased,
             scheduled=scheduled,
             held=held,
@@ -108,7 +110,7 @@ class Reading(Records):
     async def _first_waiting(self, queue: QueueName, at_most: int) -> list[InLine]:
         """The first of those that wait, in the one order of all versions."""
         streams = await self._streams(queue)
-        asked = (self._commit.ask("XRANGE", stream, "-", "+", "COUNT", str(at_most)) for stream in streams)
+        asked = (self._commit.ask("XRANGE", stream, "-", "+", "COUNT", str(at_most)) for stream in streams.values())
         heads = [head for found in await asyncio.gather(*asked) for head in found]
         return sorted(InLine.of(entry, fields) for entry, fields in heads)[:at_most]
 

@@ -167,14 +167,17 @@ class Steps:
         if reply.word == "lacking":
             raise lacks_rights("the broker's steps", reply.facts["why"].decode())
 
-    async def _streams(self, queue: QueueName) -> list[str]:
-        """Where work waits in this queue: a stream for each schema version of which some may."""
-        versions = await self._commit.ask("SMEMBERS", self.keys.of("versions", queue=queue))
-        return [self.keys.of("ready", queue=queue, version=version.decode()) for version in sorted(versions)]
+    async def _streams(self, queue: QueueName) -> dict[str, str]:
+        """Where work waits in this queue: by schema version, for each of which some may, its stream."""
+        found = await self._commit.ask("SMEMBERS", self.keys.of("versions", queue=queue))
+        versions = sorted((version.decode() for version in found), key=int)
+        return {version: self.keys.of("ready", queue=queue, version=version) for version in versions}
 
-    async def _waiting(self, queue: QueueName) -> int:
-        asked = (self._commit.ask("XLEN", stream) for stream in await self._streams(queue))
-        return sum(await asyncio.gather(*asked))
+    async def _waiting(self, queue: QueueName) -> dict[str, int]:
+        """How many wait, by version."""
+        streams = await self._streams(queue)
+        lengths = await asyncio.gather(*(self._commit.ask("XLEN", stream) for stream in streams.values()))
+        return {version: length for version, length in zip(streams, lengths, strict=True) if length}
 
     async def _now_ms(self) -> int:
         if self._clock_ms:

@@ -95,4 +95,5 @@ class RedisStore(Mending):
     async def _waiting_in(self, queues: Sequence[QueueName]) -> dict[str, int]:
         known = await self.queues()
         names = [name for name in queues if name in known and known[name].state != "paused"]
-        return dict(zip(names, await asyncio.gather(*map(self._waiting, names)), strict=True))
+        waiting = await asyncio.gather(*map(self._waiting, names))
+        return {name: sum(by_version.values()) for name, by_version in zip(names, waiting, strict=True)}

@@ -34,6 +34,7 @@ class Reading(Memory):
         minutes = [self._now // 60_000 - back for back in range(5)]
         return QueueFigures(
             waiting=states[WAITING],
+            waiting_of=dict(Counter(one.schema for one in self._here(queue) if one.state == WAITING)),
             leased=states[LEASED],
             scheduled=states[SCHEDULED],
             held=states[HELD],

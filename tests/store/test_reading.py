@@ -94,7 +94,14 @@ async def test_figures_count_each_handoff_once(store: RedisStore, clock: Clock):
     figures = (await store.figures([QUEUE.name]))[QUEUE.name]
 
     assert msgspec.structs.replace(figures, oldest_ms=0) == QueueFigures(
-        waiting=3, leased=1, scheduled=1, ended=1, pickers=1, in_per_minute=6 / 5, out_per_minute=1 / 5
+        waiting=3,
+        waiting_of={"research@1": 3},
+        leased=1,
+        scheduled=1,
+        ended=1,
+        pickers=1,
+        in_per_minute=6 / 5,
+        out_per_minute=1 / 5,
     )
     clock.advance(5 * 60_000)
     later = (await store.figures([QUEUE.name]))[QUEUE.name]

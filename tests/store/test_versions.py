@@ -104,7 +104,8 @@ async def test_all_that_waits_is_counted_and_listed(store: RedisStore):
 
     with pytest.raises(QueueFull):
         await drop_off(store, queue=queue)
-    assert (await store.figures([NAMES]))[NAMES].waiting == 4
+    figures = (await store.figures([NAMES]))[NAMES]
+    assert (figures.waiting, figures.waiting_of) == (4, {ONE: 2, TWO: 2})
     assert [one.id for one in await store.handoffs(NAMES, "waiting", 3)] == [*old, new[0]]
     assert (await pick_up(store)).waiting == 3
     assert (await pick_up(store, key="once")).waiting == 2

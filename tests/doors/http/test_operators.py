@@ -20,6 +20,7 @@ async def test_a_set_up_can_be_made_and_made_again(desk: Desk):
     assert made == {
         "name": "drafts",
         "waiting": 0,
+        "waiting_of": {},
         "leased": 0,
         "scheduled": 0,
         "held": 0,

@@ -47,10 +47,11 @@ class QueueChanges(Shape, frozen=True, kw_only=True):
 
 
 class QueueAnswer(Answer, frozen=True, kw_only=True):
-    """A queue in numbers, and its settings."""
+    """A queue in numbers, and its settings. `waiting_of`: how many wait of each version of its schema."""
 
     name: str
     waiting: int
+    waiting_of: dict[str, int]
     leased: int
     scheduled: int
     held: int
@@ -196,6 +197,7 @@ def _queue(view: QueueView) -> QueueAnswer:
     return QueueAnswer(
         name=queue.name,
         waiting=figures.waiting,
+        waiting_of=figures.waiting_of,
         leased=figures.leased,
         scheduled=figures.scheduled,
         held=figures.held,
