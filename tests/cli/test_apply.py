@@ -367,13 +367,13 @@ def test_it_is_made_as_the_file_says_and_again_changes_nothing(broker: Up, folde
     assert broker.ask("drop", "applied", payload, credential=bearers["ann"]).code == 0
     assert broker.ask("pick", "applied", credential=bearers["bob"]).code == 0
 
-    (folder / "brief@2.json").write_text(BRIEF.read_text().replace("200", "300"))
+    (folder / "brief@2.json").write_text(BRIEF.read_text().replace("200", "100"))
     conflict = file.read_text().replace("brief@1", "brief@2") + "[agents.carol]\n"
     for flags in ((), ("--dry-run",)):
         (folder / "conflict.toml").write_text(conflict)
         heard = broker.ask("apply", str(folder / "conflict.toml"), *flags)
         assert (heard.code, heard.out) == (5, "")
-        assert "queue applied: schema is brief@1, the file says brief@2" in heard.err
+        assert "queue applied: brief@2 is incompatible with brief@1, which it has (payload.topic" in heard.err
     assert broker.ask("agent", "show", "carol").code == 3
     assert broker.ask("schema", "show", "brief@2").code == 3
 

@@ -31,6 +31,7 @@ from tests.doors.served import serving
 from tests.readme import README
 from tests.servers import Server
 from tests.wire.held import PROBLEM, Crossing, File, Held, Recorder
+from tests.world import until
 
 Json = dict[str, Any]
 
@@ -213,7 +214,7 @@ async def every_act(town: Town) -> None:
     ops = town.operator
     await town.queue("drafts", BRIEF | {"examples": [WORK]}, purpose="For the writer.", expires_seconds=3_600)
     await town.queue("review", BRIEF, approval=True, max_waiting=9, lease_seconds=60, max_attempts=1, max_bytes=900,
-                     retention_seconds=600)  # fmt: skip
+                     retention_seconds=600, result_schema="")  # fmt: skip
     settings = {"purpose": "More.", "lease_seconds": 90, "max_attempts": 2, "max_bytes": 999, "max_waiting": 8}
     await ops.done("/v1/queues/review/edit", settings | {"expires_seconds": 0, "retention_seconds": 60})
     await ops.done("/v1/queues/review/edit", {"approval": True})
@@ -255,6 +256,33 @@ async def every_act(town: Town) -> None:
                  "doctor", "ledger", "ledger?after=0-0&limit=1000"):  # fmt: skip
         await ops.seen(f"/v1/{path}")
     await ops.done("/v1/doctor/mend")
+
+
+async def a_move(town: Town) -> None:
+    """A queue with work in it, a payload that was rejected, and a version of its schema that demands more."""
+    ops, queue = town.operator, {"queue": "moved", "wait_seconds": 0}
+    await town.queue("moved", BRIEF)
+    await ops.done("/v1/queues/moved/edit", {"result_schema": "moved@1"})
+    mover = await town.agent("mover", "drop:moved", "pick:moved")
+    for work in (WORK, WORK | {"audience": "public"}, {"topic": "x"}):
+        await mover.ask("/v1/drop_off", {"payload": work})
+    lease = (await mover.done("/v1/pick_up", queue))["lease_id"]
+    await mover.done("/v1/complete", {"lease_id": lease, "result": WORK})
+    await mover.done("/v1/describe", {"queue": "moved"})
+
+    async def is_told() -> bool:
+        return bool((await ops.seen("/v1/queues/moved/rejections"))["rejections"])
+
+    await until("the rejection is written", is_told)
+
+    narrow = BRIEF | {"properties": BRIEF["properties"] | {"audience": {"enum": ["exec"]}}}
+    await ops.done("/v1/schemas/moved/compare", narrow)
+    await ops.done("/v1/schemas/moved", narrow)
+    to_it = {"schema": "moved@2"}
+    await ops.ask("/v1/queues/moved/edit", to_it)
+    await ops.done("/v1/queues/moved/edit", to_it | {"dry_run": True})
+    await ops.done("/v1/queues/moved/edit", to_it | {"incompatible": True})
+    assert (await mover.done("/v1/pick_up", queue | {"accepts": ["moved@1"]}))["status"] == "picked_up"
 
 
 async def refusals(town: Town, scout: Agent, writer: Agent) -> None:
@@ -352,7 +380,9 @@ async def by_mcp(town: Town, era: str) -> None:
     await line.call("extend_lease", lease_id=lease)
     await line.call("complete_handoff", lease_id=lease, result=LONG)
     await line.call("check_handoff", handoff_id=sent["handoff_id"])
-    await town.operator.done(f"/v1/queues/{name}/edit", {"approval": False, "expires_seconds": 60})
+    await town.operator.done(
+        f"/v1/queues/{name}/edit", {"approval": False, "expires_seconds": 60, "result_schema": name}
+    )
     sent = (await line.call("drop_off", payload={}, delay_seconds=60)).content
     await line.call("check_handoff", handoff_id=sent["handoff_id"])
     await line.call("withdraw_handoff", handoff_id=sent["handoff_id"], reason="not needed")
@@ -415,6 +445,7 @@ async def test_what_crosses_fits_and_nothing_is_defined_that_does_not_cross(
     await every_verb(town, scout, writer)
     await many_at_once(town)
     await every_act(town)
+    await a_move(town)
     for era in ERAS:
         await by_mcp(town, era)
     await refusals(town, scout, writer)

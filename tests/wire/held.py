@@ -249,6 +249,8 @@ def as_for_anybody(tool: Json, row: Json) -> Json:
     fields = ours["properties"]
     if tool["name"] == "complete_handoff":
         fields.setdefault("next", general["properties"]["next"])  # left out for who may drop off nowhere
+        fields["result"] = general["properties"]["result"]
+        ours["required"] = [name for name in ours["required"] if name != "result"]
     for holder in (fields, fields.get("next", {}).get("properties", {})):
         holder.get("queue", {}).pop("enum", None)
     if tool["name"] == "drop_off":

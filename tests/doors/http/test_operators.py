@@ -177,6 +177,7 @@ READS = (
 INSPECTING = (
     "/v1/queues",
     "/v1/queues/research",
+    "/v1/queues/research/rejections",
     "/v1/handoffs",
     f"/v1/handoffs/{NO_HANDOFF}",
     "/v1/freeze",
@@ -256,7 +257,9 @@ REFUSED: list[tuple[str, Any, int, str, str]] = [
     ("/v1/queues", {"name": "x", "schema": "research", "approval": 1}, 422, "arguments_invalid", "approval"),
     ("/v1/queues", {"name": "x", "schema": "research", "expires_seconds": -1}, 422, "arguments_invalid", "not between"),
     ("/v1/queues", {"name": "x", "schema": "research", "retention_seconds": 1}, 422, "arguments_invalid", "between"),
-    ("/v1/queues/research/edit", {"schema": "other"}, 422, "arguments_invalid", "schema: unknown field"),
+    ("/v1/queues/research/edit", {"schema": "other"}, 404, "schema_unknown", "research@1"),
+    ("/v1/queues/research/edit", {"dry_run": 1}, 422, "arguments_invalid", "dry_run"),
+    ("/v1/queues/research/edit", {"incompatible": "yes"}, 422, "arguments_invalid", "incompatible"),
     ("/v1/queues/research/edit", {"lease_seconds": 0}, 422, "arguments_invalid", "not between"),
     ("/v1/queues/research/edit", {"max_waiting": "9"}, 422, "arguments_invalid", "max_waiting"),
     ("/v1/queues/reserch/edit", {"purpose": "x"}, 404, "queue_unknown", "reserch"),
