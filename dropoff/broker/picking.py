@@ -93,7 +93,8 @@ class Picking(Asking):
         requests = _requests(request.queue, key or self._unique(16).hex(), at_most)
         loop = asyncio.get_running_loop()
         ends = loop.time() + request.wait_seconds
-        async with self.store.waiting_for_work(names) as place:  # before the first look, or a drop could slip between
+        # A place before the first look, or a drop could slip between.
+        async with self.store.waiting_for_work(names, request.accepts) as place:
             while True:
                 found = await self._tried(self._known_or_given_back(caller, request, requests, keyed=bool(key)))
                 left = ends - loop.time()

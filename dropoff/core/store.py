@@ -187,8 +187,10 @@ class Store(Protocol):
 
     # ---- who waits ----------------------------------------------------------------------------------------------
 
-    def waiting_for_work(self, queues: Sequence[QueueName]) -> AbstractAsyncContextManager[Waiting]:
-        """A place in the line of those who wait for work in any of these queues."""
+    def waiting_for_work(
+        self, queues: Sequence[QueueName], accepts: Sequence[str] = ()
+    ) -> AbstractAsyncContextManager[Waiting]:
+        """A place in the line of those who wait for work in any of these queues that they can read (`pick_up`)."""
         ...
 
     def waiting_for_outcome(self, handoff_id: HandoffId) -> AbstractAsyncContextManager[Waiting]:

@@ -50,8 +50,7 @@ class Reading(Records):
         def key(kind: str, **more: str) -> str:
             return self.keys.of(kind, queue=queue.name, **more)
 
-        waiting, first = await asyncio.gather(self._waiting(queue.name), self._first_waiting(queue.name, 1))
-        schema_name = queue.schema.rpartition("@")[0]
+        waiting, first = await asyncio.gather(self._waiting(queue), self._first_waiting(queue.name, 1))
         seen_since = str(now_ms - limits.PICKER_SEEN_MS)
         minutes = [key("minute", minute=str(now_ms // 60_000 - back)) for back in range(RATE_MINUTES)]
         found = await asyncio.gather(
@@ -67,7 +66,7 @@ class Reading(Records):
         ins, outs = (sum(int(minute[i] or 0) for minute in counted) for i in (0, 1))
         return QueueFigures(
             waiting=sum(waiting.values()),
-            waiting_of={f"{schema_name}@{version}": length for version, length in waiting.items()},
+            waiting_of=waiting,
             leased=leased,
             scheduled=scheduled,
             held=held,

@@ -14,6 +14,7 @@ from dropoff.core.caller import Caller, caller_upkeep
 from dropoff.core.handoff import AgentName, HandoffId, QueueName, queue_of
 from dropoff.core.lease import Lease
 from dropoff.core.ledger import Durability, Receipt, leaf
+from dropoff.core.queue import Queue
 from dropoff.core.store import Stale
 from dropoff.errors import BrokerUnavailable, HandoffUnknown, LeaseUnknown, StorageFull, StoreRefused
 from dropoff.storage.commit import Commit
@@ -173,11 +174,11 @@ class Steps:
         versions = sorted((version.decode() for version in found), key=int)
         return {version: self.keys.of("ready", queue=queue, version=version) for version in versions}
 
-    async def _waiting(self, queue: QueueName) -> dict[str, int]:
-        """How many wait, by version."""
-        streams = await self._streams(queue)
+    async def _waiting(self, queue: Queue) -> dict[str, int]:
+        """How many wait, by the schema that they are pinned to."""
+        streams, name = await self._streams(queue.name), queue.schema.rpartition("@")[0]
         lengths = await asyncio.gather(*(self._commit.ask("XLEN", stream) for stream in streams.values()))
-        return {version: length for version, length in zip(streams, lengths, strict=True) if length}
+        return {f"{name}@{version}": length for version, length in zip(streams, lengths, strict=True) if length}
 
     async def _now_ms(self) -> int:
         if self._clock_ms:

@@ -82,8 +82,10 @@ class RedisStore(Mending):
 
     # ---- who waits ----------------------------------------------------------------------------------------------
 
-    def waiting_for_work(self, queues: Sequence[QueueName]) -> AbstractAsyncContextManager[Waiter]:
-        return self._wakes.place(queues, queues=True)
+    def waiting_for_work(
+        self, queues: Sequence[QueueName], accepts: Sequence[str] = ()
+    ) -> AbstractAsyncContextManager[Waiter]:
+        return self._wakes.place(queues, queues=True, accepts=accepts)
 
     def waiting_for_outcome(self, handoff_id: HandoffId) -> AbstractAsyncContextManager[Waiter]:
         return self._wakes.place([handoff_id], queues=False)
@@ -92,8 +94,8 @@ class RedisStore(Mending):
         """How many wait in this broker for work in a queue, or for the outcome of a handoff."""
         return self._wakes.waiting_for(topic)
 
-    async def _waiting_in(self, queues: Sequence[QueueName]) -> dict[str, int]:
+    async def _waiting_in(self, queues: Sequence[QueueName]) -> dict[str, dict[str, int]]:
         known = await self.queues()
-        names = [name for name in queues if name in known and known[name].state != "paused"]
-        waiting = await asyncio.gather(*map(self._waiting, names))
-        return {name: sum(by_version.values()) for name, by_version in zip(names, waiting, strict=True)}
+        open_ones = [known[name] for name in queues if name in known and known[name].state != "paused"]
+        waiting = await asyncio.gather(*map(self._waiting, open_ones))
+        return {queue.name: found for queue, found in zip(open_ones, waiting, strict=True)}

@@ -1,8 +1,9 @@
 """Who waits, and how they are woken.
 
-A step that makes a handoff waiting publishes the queue's name; one that ends a handoff publishes its id. A broker has
-one subscriber, and wakes at most as many local waiters as there is news: one for each handoff that became waiting, in
-the order in which they came; everybody who waits for one outcome. A waiter is a coroutine and costs no connection.
+A step that makes a handoff waiting publishes the queue's name and the schema that the handoff is pinned to; one that
+ends a handoff publishes its id. A broker has one subscriber, and wakes at most as many local waiters as there is news:
+one for each handoff that became waiting, in the order in which they came, past those that cannot read it; everybody who
+waits for one outcome. A waiter is a coroutine and costs no connection.
 
 A wake can be lost: the subscriber reconnects, a waiter that was woken leaves before it has asked. So once a second the
 queues that somebody waits for are counted, and as many waiters are woken as there is work. A waiter takes its place
@@ -30,17 +31,23 @@ RECONNECT_S: Final = 0.25
 
 
 class Waiter:
-    """One who waits, for any of some topics (names of queues, or the id of a handoff)."""
+    """One who waits, for any of some topics (names of queues, or the id of a handoff), and what it can read."""
 
-    def __init__(self) -> None:
+    def __init__(self, accepts: Sequence[str] = ()) -> None:
+        self._accepts = frozenset(accepts)
         self._event = asyncio.Event()
         self._over = False
+        self.woken_for = ""  # work by this schema; whatever it may be
 
     @property
     def woken(self) -> bool:
         return self._event.is_set()
 
-    def wake(self) -> None:
+    def reads(self, schema: str) -> bool:
+        return not schema or not self._accepts or schema in self._accepts
+
+    def wake(self, schema: str = "") -> None:
+        self.woken_for = schema
         self._event.set()
 
     def end(self) -> None:
@@ -63,7 +70,7 @@ class Wakes:
     """The waiters of one broker, and the one subscription they share."""
 
     def __init__(
-        self, source: Source, channel: str, count: Callable[[Sequence[QueueName]], Awaitable[dict[str, int]]]
+        self, source: Source, channel: str, count: Callable[[Sequence[QueueName]], Awaitable[dict[str, dict[str, int]]]]
     ) -> None:
         self._source, self._channel, self._count = source, channel, count
         self._waiters: dict[str, OrderedDict[Waiter, None]] = {}
@@ -91,9 +98,11 @@ class Wakes:
         self._tasks = []
 
     @asynccontextmanager
-    async def place(self, topics: Sequence[str], *, queues: bool) -> AsyncGenerator[Waiter]:
+    async def place(
+        self, topics: Sequence[str], *, queues: bool, accepts: Sequence[str] = ()
+    ) -> AsyncGenerator[Waiter]:
         """A place in the line. Who leaves it with a wake unused hands the wake on."""
-        waiter = Waiter()
+        waiter = Waiter(accepts)
         if self._over:
             waiter.end()
         for topic in topics:
@@ -110,20 +119,20 @@ class Wakes:
                     if not self._queues[topic]:
                         del self._queues[topic]
                     if waiter.woken:
-                        self.wake(topic)
+                        self.wake(topic, waiter.woken_for)
 
     def waiting_for(self, topic: str) -> int:
         """How many wait here for this."""
         return len(self._waiters.get(topic, ()))
 
-    def wake(self, topic: str, at_most: int = 1) -> None:
-        """Wake the first of those who wait for this and are still asleep; for an outcome, all of them."""
+    def wake(self, topic: str, schema: str = "", at_most: int = 1) -> None:
+        """Wake the first of those who wait for this, can read it, and are still asleep; for an outcome, all of them."""
         everyone = topic not in self._queues
         for waiter in list(self._waiters.get(topic, ())):
             if not everyone and at_most <= 0:
                 return
-            if not waiter.woken:
-                waiter.wake()
+            if not waiter.woken and waiter.reads(schema):
+                waiter.wake(schema)
                 at_most -= 1
 
     def _leave(self, topic: str, waiter: Waiter) -> None:
@@ -153,7 +162,8 @@ class Wakes:
     def _heard(self, reply: list[Any]) -> None:
         kind, _, content = reply
         if kind == b"message":
-            self.wake(content.decode())
+            topic, _, schema = content.decode().partition(" ")
+            self.wake(topic, schema)
 
     async def _count_regularly(self) -> None:
         while True:
@@ -171,4 +181,5 @@ class Wakes:
             self.wake(topic)
         queues = [QueueName(queue) for queue in self._queues]
         for queue, waiting in (await self._count(queues) if queues else {}).items():
-            self.wake(queue, waiting)
+            for schema, handoffs in waiting.items():
+                self.wake(queue, schema, handoffs)

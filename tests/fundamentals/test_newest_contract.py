@@ -4,21 +4,25 @@ What fits an old contract and not the new one a step finds out. What is refused 
 once the broker has looked whether it remembers right.
 """
 
+import asyncio
 import secrets
 from collections.abc import AsyncIterator
 
 import pytest
 
-from dropoff.broker import Broker
+from dropoff.broker import Broker, NothingToPickUp
 from dropoff.contracts.gate import Gates
+from dropoff.core.answers import PickedUp
+from dropoff.core.caller import Caller
 from dropoff.core.deciding import current
 from dropoff.core.handoff import QueueName
-from dropoff.core.requests import Complete, DropOff, Next
+from dropoff.core.requests import Complete, DropOff, Next, PickUp
 from dropoff.errors import NextInvalid, PayloadInvalid, PayloadTooLarge, Unauthenticated
 from dropoff.storage.store import RedisStore
 from tests.fundamentals.conftest import BRIEF, House
 from tests.look import Look
 from tests.servers import Server, source_of
+from tests.world import until, within
 
 OLD = {"topic": "heat pumps", "audience": "exec"}
 NEW = {**OLD, "length": "a page"}
@@ -110,3 +114,23 @@ async def test_a_contract_that_is_lost_matters_to_nobody_who_has_moved_on(
     await look.client.delete(house.store.keys.of("schema", hash=old.schema_hash))
 
     await elsewhere.drop_off(house.scout, DropOff(payload=NEW))
+
+
+async def test_who_waits_is_not_kept_from_work_by_one_who_cannot_read_it(house: House, wider: None):
+    """The old worker came first, and sleeps on."""
+    await moves(house)
+
+    def waits(agent: Caller, accepts: str, seconds: int) -> "asyncio.Task[PickedUp | NothingToPickUp]":
+        request = PickUp(queue="research", wait_seconds=seconds, accepts=(accepts,))
+        return asyncio.create_task(house.broker.pick_up(agent, request))
+
+    old, new = waits(house.writer, "brief@1", 30), waits(house.rival, "brief@2", 5)
+
+    async def both_wait() -> bool:
+        return house.store.waiting_here(QueueName("research")) == 2
+
+    await until("both to wait", both_wait)
+    await house.broker.drop_off(house.scout, DropOff(payload=NEW))
+
+    assert isinstance(await within("the new worker to have it", new), PickedUp)
+    old.cancel()

@@ -87,7 +87,9 @@ class Reading(Memory):
     async def refresh(self) -> None:
         return
 
-    def waiting_for_work(self, queues: Sequence[QueueName]) -> AbstractAsyncContextManager[Waiting]:
+    def waiting_for_work(
+        self, queues: Sequence[QueueName], accepts: Sequence[str] = ()
+    ) -> AbstractAsyncContextManager[Waiting]:
         raise NotImplementedError("nobody waits in the model")
 
     def waiting_for_outcome(self, handoff_id: HandoffId) -> AbstractAsyncContextManager[Waiting]:

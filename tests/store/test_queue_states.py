@@ -151,7 +151,7 @@ async def test_work_for_a_paused_queue_wakes_nobody_again_and_again(store: Redis
     assert await store._waiting_in([QUEUE.name]) == {}
 
     await put(store, paused, "open")
-    assert await store._waiting_in([QUEUE.name]) == {QUEUE.name: 1}
+    assert await store._waiting_in([QUEUE.name]) == {QUEUE.name: {QUEUE.schema: 1}}
 
 
 # ---- draining ---------------------------------------------------------------------------------------------------

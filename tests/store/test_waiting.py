@@ -4,11 +4,14 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
+import msgspec
 import pytest
 
 from dropoff.core.answers import DroppedOff, PickedUp
 from dropoff.core.handoff import QueueName
+from dropoff.core.queue import Queue
 from dropoff.storage.store import RedisStore
+from dropoff.storage.wakes import Waiter
 from tests.look import Look
 from tests.world import (
     ANN,
@@ -16,6 +19,7 @@ from tests.world import (
     CAROL,
     LEASE_MS,
     QUEUE,
+    UPKEEP,
     Clock,
     complete,
     drop_off,
@@ -233,3 +237,60 @@ async def test_a_subscription_that_was_cut_is_taken_up_again(store: RedisStore, 
     async with waiting(store, 1) as tasks:
         await drop_off(store)
         assert await within("the waiter", tasks[0])
+
+
+# ---- who can read only some versions ----------------------------------------------------------------------------
+
+OLD, NEW = "research@1", "research@2"
+
+
+@pytest.fixture
+async def moved(store: RedisStore) -> Queue:
+    """The queue, at the next version of its schema."""
+    return await store.put_queue(UPKEEP, msgspec.structs.replace(QUEUE, schema=NEW))
+
+
+async def test_a_drop_wakes_the_first_who_can_read_it(store: RedisStore, moved: Queue):
+    """Whoever cannot sleeps on, and keeps its place before those who came later."""
+    do_not_count(store)
+    async with (
+        store.waiting_for_work([QUEUE.name], [OLD]) as old_worker,
+        store.waiting_for_work([QUEUE.name], [NEW]) as new_worker,
+        store.waiting_for_work([QUEUE.name]) as reads_all,
+    ):
+        await drop_off(store, queue=moved)
+        assert await within("the new worker to be woken", new_worker.news(LONG_S))
+        await drop_off(store, queue=moved)
+        assert await within("the new worker to be woken again", new_worker.news(LONG_S))
+        assert (old_worker.woken, reads_all.woken) == (False, False)
+
+
+async def test_a_lost_wake_is_found_by_who_can_read_it(store: RedisStore, moved: Queue):
+    """Counting knows what waits of each version."""
+    async with (
+        store.waiting_for_work([QUEUE.name], [OLD]) as old_worker,
+        store.waiting_for_work([QUEUE.name], [NEW]) as new_worker,
+    ):
+        store._wakes._tasks[0].cancel()  # nothing is heard
+        await drop_off(store, queue=moved)
+        assert await within("the new worker to be found", new_worker.news(LONG_S))
+        assert not old_worker.woken
+
+
+async def test_a_wake_is_handed_on_to_who_can_read_it(store: RedisStore, moved: Queue):
+    do_not_count(store)
+    async with (
+        store.waiting_for_work([QUEUE.name], [OLD]) as old_worker,
+        store.waiting_for_work([QUEUE.name], [OLD, NEW]) as other,
+    ):
+        async with store.waiting_for_work([QUEUE.name], [NEW]) as leaving:
+            other.wake()
+            await drop_off(store, queue=moved)
+            await until("the one who leaves to be woken", lambda: is_woken(leaving))
+            assert await other.news(0)  # it was awake already, and asks, and sleeps again
+        assert await within("the wake to be handed on", other.news(LONG_S))
+        assert not old_worker.woken
+
+
+async def is_woken(waiter: Waiter) -> bool:
+    return waiter.woken

@@ -1,7 +1,7 @@
 -- Words of the steps that change a handoff: its record, its indexes, and `move`, the only place that sets a state.
 
 -- A record can be 256 kB; what steps decide by is a handful of short fields.
-local FIELDS = { 'state', 'id', 'queue', 'version', 'sender', 'holder', 'fence', 'lease_ends', 'leased_at', 'entry',
+local FIELDS = { 'state', 'id', 'queue', 'schema', 'version', 'sender', 'holder', 'fence', 'lease_ends', 'leased_at', 'entry',
   'deliveries', 'failures', 'attempts_max', 'n', 'last', 'digest', 'schema_hash', 'ended', 'due', 'expires',
   'withdrawal_asked', 'attempts', 'content', 'first', 'picked', 'pick', 'asked', 'asked_content', 'asked_entry' }
 
@@ -140,11 +140,11 @@ local function written(plan)
   return entry
 end
 
--- Who waits for work in this queue, or for this outcome, is woken. Last, and under pcall: a wake that is lost is found
--- within a second, a step that failed here would be half done.
+-- Who waits for work in this queue and can read it, or for this outcome, is woken. Last, and under pcall: a wake that is
+-- lost is found within a second, a step that failed here would be half done.
 local function announced(plan)
   -- guard: work wakes a picker
-  if plan.h.state == 'waiting' then redis.pcall('PUBLISH', wake, plan.h.queue) end
+  if plan.h.state == 'waiting' then redis.pcall('PUBLISH', wake, plan.h.queue .. ' ' .. plan.h.schema) end
   -- guard: an outcome wakes its waiters
   if plan.is_final then redis.pcall('PUBLISH', wake, plan.h.id) end
 end

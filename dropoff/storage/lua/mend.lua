@@ -57,7 +57,7 @@ local mine = demanded.ready and redis.call('XRANGE', ready_of(h), h.entry, h.ent
 if demanded.ready and not (mine and mine[2][2] == h.id) then
   enter(h, demanded.ready)
   note('ready')
-  redis.pcall('PUBLISH', wake, h.queue)
+  redis.pcall('PUBLISH', wake, h.queue .. ' ' .. h.schema)
 end
 -- guard: nothing was wrong
 if #mended == 0 then return answer('sound') end
