@@ -506,7 +506,17 @@ class SchemaUnknown(DropoffError):
     schema: str
     known: tuple[str, ...] = ()
 
+    @property
+    def is_lost(self) -> bool:
+        """It is registered, and what it says is gone from the store."""
+        return self.schema in self.known
+
     def sentence(self) -> str:
+        if self.is_lost:
+            return (
+                f"The store has lost the content of schema '{self.schema}', so nothing can be judged by it. "
+                "Nothing was stored. Tell your operator, who can put it back."
+            )
         return (
             f"There is no schema '{self.schema[:80]}'. Known: {named(self.known)}. Nothing was stored. "
             "Register it with: dropoff schema push NAME FILE"

@@ -61,43 +61,52 @@ def drain(session: Session, name: str, reason: str) -> None:
 @click.argument("name")
 @click.option("--schema", metavar="NAME[@V]", help="Another version of its schema; without @V the newest.")
 @queue_settings.options
-@click.option("--incompatible", is_flag=True, help="Take the version although senders may have to change.")
+@click.option(
+    "--incompatible", is_flag=True, help="Move to this version although senders may have to change what they send."
+)
 @click.option("--dry-run", is_flag=True, help="Say what it would mean, and change nothing.")
 @pass_session
 def edit(session: Session, name: str, incompatible: bool, dry_run: bool, **settings: Any) -> None:
-    """Change settings of a queue. Those that are not named stay.
+    """Change settings of a queue. What you do not name stays as it is.
 
-    With another version of its schema, what is dropped off from now on must fit that. What is there already keeps its
-    own version and its place in the line, so workers need to read both until it is gone.
+    With --schema the queue moves to another version of its schema: from then on new work must fit that version. Work
+    that is already there keeps the version it was judged by and its place in the line, so until it is gone, workers
+    have to read both versions, or say what they can read (pick --accepts). A version that does not take all that the
+    present one takes is refused (exit code 5) unless you add --incompatible.
     """
     changes = queue_settings.said(settings)
     if not changes:
         raise click.UsageError("Say what to change, for instance: --lease 10m. See: dropoff queue edit --help")
+    if incompatible and "schema" not in changes:
+        raise click.UsageError("--incompatible goes with --schema NAME@V: say which version the queue shall have.")
     before = session.broker.get(_at(name))
     how = {"incompatible": incompatible, "dry_run": dry_run}
     after = session.broker.post(f"{_at(name)}/edit", {**changes, **how}, answer_s=schema_meaning.ANSWER_S)
     if not session.shown.for_people:
         session.shown.data(after)
-    differences = queue_settings.differences(before, after)
+    differences = ", ".join(queue_settings.differences(before, after))
     if not differences:
         session.shown.say(f"Queue '{name}' is as you say already. Nothing was changed.")
     elif dry_run:
-        session.shown.say(f"Queue '{name}' would be changed: {', '.join(differences)}. Nothing was done.")
-        _say_what_it_means(session, after)
+        session.shown.say(f"Queue '{name}' would be changed: {differences}. Nothing was done: this was a dry run.")
+        _say_what_it_means(session, after, incompatible=incompatible)
     else:
-        session.shown.say(f"Queue '{name}' is changed: {', '.join(differences)}. In force now.")
+        session.shown.say(f"Queue '{name}' is changed: {differences}. In force now.")
         _say_what_stays(session, before, after)
 
 
-def _say_what_it_means(session: Session, queue: Answer) -> None:
-    if "means" not in queue:
-        return
-    means, name, ref = queue["means"], queue["name"], queue["schema"]
-    if session.shown.for_people:
-        schema_meaning.show_meaning(session, means)
-    session.shown.say(f"What is there keeps its version and its place in the line; new work would have to fit {ref}.")
-    more = "" if means["verdict"] == "compatible" else " --incompatible"
-    session.shown.say(f"Next  dropoff queue edit {name} --schema {ref}{more}")
+def _say_what_it_means(session: Session, queue: Answer, *, incompatible: bool) -> None:
+    means = queue.get("means")
+    if means:
+        if session.shown.for_people:
+            schema_meaning.show_meaning(session, means)
+        session.shown.say(
+            f"New work would have to fit {queue['schema']}. "
+            "What is there would keep its version and its place in the line."
+        )
+    must_be_meant = means and means["verdict"] != "compatible" and not incompatible
+    more = ", and with --incompatible" if must_be_meant else ""
+    session.shown.say(f"Next  the same command without --dry-run{more}")
 
 
 def _say_what_stays(session: Session, before: Answer, after: Answer) -> None:

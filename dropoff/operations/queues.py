@@ -112,8 +112,10 @@ class Queues(Moving):
         async def edit(caller: Caller) -> Queue:
             queue = await self._known_queue(name)
             edited = await self._edited(queue, changes)
-            if edited.schema != queue.schema and not incompatible:
-                await self.require_compatible(queue, await self.registered(edited.schema, edited.schema_hash))
+            if edited.schema != queue.schema:
+                schema = await self.registered(edited.schema, edited.schema_hash)
+                if not incompatible:
+                    await self.require_compatible(queue, schema)
             return await self._put(caller, queue, edited)
 
         return await self._done(caller, "edit queues", edit)

@@ -96,6 +96,12 @@ def _arguments_invalid(error: errors.ArgumentsInvalid, kept: str) -> str:
 
 
 def _schema_unknown(error: errors.SchemaUnknown, kept: str) -> str:
+    if error.is_lost:
+        name = error.schema.rpartition("@")[0]
+        return (
+            f"The store has lost the content of schema '{error.schema}'. {kept}"
+            f"Put it back by pushing the same content again: dropoff schema push {name} FILE"
+        )
     return (
         f"There is no schema '{error.schema[:80]}'. Known: {named(error.known)}. {kept}"
         "Register it with: dropoff schema push NAME FILE"
