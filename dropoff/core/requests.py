@@ -16,7 +16,9 @@ Note = Annotated[str, Meta(max_length=limits.NOTE_CHARS_MAX)]
 Reason = Annotated[str, Meta(max_length=limits.REASON_CHARS_MAX)]
 Wait = Annotated[int, Meta(ge=0, le=limits.WAIT_S_MAX)]
 Delay = Annotated[int, Meta(ge=0, le=limits.DELAY_MS_MAX // 1000)]
-SchemaRef = Annotated[str, Meta(pattern=r"^[a-z0-9]([a-z0-9._-]{0,62}[a-z0-9])?@[1-9][0-9]{0,8}$")]
+SchemaRef = Annotated[
+    str, Meta(pattern=r"^[a-z0-9]([a-z0-9._-]{0,62}[a-z0-9])?@[1-9][0-9]{0,8}$", examples=["research@3"])
+]
 Outcome = Literal["try_again", "not_for_me", "impossible"]
 
 

@@ -9,6 +9,7 @@ through. Plain fields are bounded here. What stands in a free object is not look
 payload, a result, a checkpoint) bounds it by its own limits and refuses in its own words.
 """
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache, partial
 from typing import Any, Final, cast
@@ -70,13 +71,24 @@ def _outlined(field: Json, value: Any) -> Any:
 
 
 def _slips(schema: Json, present: Json, root: str = "") -> Iterator[Problem]:
-    """Typical slips of models, which deserve their own sentence: an object passed as a string of JSON."""
+    """Typical slips, which deserve their own sentence: an object passed as a string of JSON, a version left out."""
     for key, field in schema["properties"].items():
         value = present.get(key)
         if field.get("type") == "object" and isinstance(value, str) and value.lstrip().startswith("{"):
             yield Problem(path=root + key, problem="is a string of JSON. Pass the object itself.", expected="an object")
         if _is_form(field) and isinstance(value, dict):
             yield from _slips(field, cast("Json", value), f"{root}{key}.")
+        if "pattern" in field.get("items", {}) and isinstance(value, list):
+            yield from _unlike(field["items"], cast("list[Any]", value), root + key)
+
+
+def _unlike(items: Json, values: list[Any], path: str) -> Iterator[Problem]:
+    """Texts of a list that are not of its pattern. An example says more than a pattern does."""
+    [example] = items["examples"]
+    for index, text in enumerate(values):
+        if isinstance(text, str) and not re.fullmatch(items["pattern"], text):
+            problem = f"'{text[:80]}' is not written like {example}"
+            yield Problem(path=f"{path}[{index}]", problem=problem, expected=f"like {example}")
 
 
 def _is_form(field: Json) -> bool:

@@ -225,6 +225,50 @@ def test_another_schema_is_a_conflict(folder: Path):
     )
 
 
+def to_the_second(folder: Path, content: str, has: str, *, registered: bool) -> Plan:
+    """The plan for a queue that has the first version, `has`, and a file that says the second."""
+    (folder / "brief@2.json").write_text(content)
+    first = Schema.of("brief", 1, json.loads(has)).hash
+    second = {"brief@2": Schema.of("brief", 2, json.loads(content)).hash} if registered else {}
+    there = after(planned(folder, NOTHING))
+    contents = {"brief@1": json.loads(has)} | ({"brief@2": json.loads(content)} if registered else {})
+    there = there._replace(schemas={"brief@1": first, **second}, content=contents.__getitem__)
+    text = TOML.replace("brief@1", "brief@2")
+    return planned(folder, there, text if not registered else text.replace('brief = "brief@2.json"', ""))
+
+
+@pytest.mark.parametrize("registered", [False, True])
+def test_a_compatible_version_is_an_edit(folder: Path, registered: bool):
+    """Whether the file brings it, or the broker has it already."""
+    contract = BRIEF.read_text()
+    made = to_the_second(folder, contract.replace("200", "300"), contract, registered=registered)
+    [edit] = [change for change in made.changes if change.name == "research"]
+    assert (edit.doing, edit.body, edit.detail) == ("edit", {"schema": "brief@2"}, "schema brief@1 → brief@2")
+    assert (made.conflicts, made.missing) == ((), ())
+
+
+@pytest.mark.parametrize("registered", [False, True])
+def test_a_version_that_demands_more_is_a_conflict(folder: Path, registered: bool):
+    """Which says where, and the command for who means it."""
+    contract = BRIEF.read_text()
+    [conflict] = to_the_second(folder, contract.replace("200", "100"), contract, registered=registered).conflicts
+    assert conflict.startswith("queue research: brief@2 is incompatible with brief@1, which it has (payload.topic ")
+    assert conflict.endswith("dropoff queue edit research --schema brief@2 --incompatible")
+
+
+def test_a_version_that_nobody_has_is_missing_and_not_compared(folder: Path):
+    there = after(planned(folder, NOTHING))
+    made = planned(folder, there, TOML.replace('schema = "brief@1"', 'schema = "brief@7"'))
+    assert made.missing == ("queue research: there is no schema 'brief@7', neither in the file nor registered",)
+    assert made.conflicts == ()
+
+
+def test_a_version_of_which_nobody_can_tell_is_a_conflict(folder: Path):
+    with_pattern = [BRIEF.read_text().replace('"maxLength": 200', f'"pattern": "{one}"') for one in ("^(a|b)", "^[ab]")]
+    [conflict] = to_the_second(folder, with_pattern[1], with_pattern[0], registered=False).conflicts
+    assert "brief@2 may be incompatible with brief@1" in conflict
+
+
 @pytest.mark.parametrize(
     ("now", "wanted", "doing"),
     [
@@ -450,6 +494,32 @@ def test_settings_and_state_of_a_queue_become_what_the_file_says(broker: Up, fol
     file.write_text(f"{text}state = 'open'\n")
     assert ("resumed", "edited") in changes(broker.ask("apply", str(file)))
     assert broker.ask("queue", "show", "edited").json == before
+
+
+def test_a_queue_moves_to_a_compatible_version_and_to_no_other(broker: Up, tmp_path: Path):
+    """A dry run shows it; where it is refused nothing at all is done."""
+    (tmp_path / "memo@1.json").write_text(BRIEF.read_text())
+    file = tmp_path / "dropoff.toml"
+    file.write_text("[schemas]\nmemo = 'memo@1.json'\n[queues.memos]\nschema = 'memo'\n")
+    assert ("made", "memos") in changes(broker.ask("apply", str(file)))
+
+    (tmp_path / "memo@2.json").write_text(BRIEF.read_text().replace("200", "300"))
+    file.write_text(file.read_text().replace("'memo@1.json'", "['memo@1.json', 'memo@2.json']"))
+    dry = broker.ask("apply", str(file), "--dry-run")
+    [row] = [row for row in dry.json if row["name"] == "memos"]
+    assert (row["change"], row["detail"]) == ("would edit", "schema memo@1 → memo@2")
+    assert broker.ask("queue", "show", "memos").json["schema"] == "memo@1"
+    assert {("made", "memo@2"), ("edited", "memos")} <= set(changes(broker.ask("apply", str(file))))
+    assert broker.ask("queue", "show", "memos").json["schema"] == "memo@2"
+    assert {change for change, _ in changes(broker.ask("apply", str(file)))} == {"unchanged"}
+
+    file.write_text("[queues.memos]\nschema = 'memo@1'\n[agents.clerk]\n")
+    for flags in ((), ("--dry-run",)):
+        refused = broker.ask("apply", str(file), *flags)
+        assert (refused.code, refused.out) == (5, "")
+        assert "queue memos: memo@1 is incompatible with memo@2, which it has" in refused.err
+    assert broker.ask("queue", "show", "memos").json["schema"] == "memo@2"
+    assert broker.ask("agent", "show", "clerk").code == 3
 
 
 def test_a_queue_of_an_unknown_schema_is_not_found_and_nothing_is_done(broker: Up, folder: Path):

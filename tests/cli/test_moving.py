@@ -99,6 +99,8 @@ def test_a_person_reads_what_a_move_would_mean(broker: Up, name: str, narrow: st
         f"New work would have to fit {narrow}. What is there would keep its version and its place in the line.",
         "Next  the same command without --dry-run, and with --incompatible",
     ]
+    meant = broker.ask("queue", "edit", name, "--schema", narrow, "--incompatible", "--dry-run")
+    assert meant.err.splitlines()[-1] == "Next  the same command without --dry-run"
     assert broker.ask("queue", "show", name).json == before
 
 
@@ -121,6 +123,8 @@ def test_a_person_reads_what_stays_when_it_has_moved(broker: Up, name: str, wide
         "What was there (1 handoff) keeps its version and its place in the line.",
     ]
     dropped(broker, name, "press")
+    other = broker.ask("queue", "edit", name, "--lease", "10m")
+    assert other.err.splitlines() == [f"Queue '{name}' is changed: lease 5m → 10m. In force now."]
     again = broker.ask("queue", "edit", name, "--schema", name)
     assert again.err.splitlines() == [f"Queue '{name}' is as you say already. Nothing was changed."]
 
@@ -216,7 +220,7 @@ def test_pick_takes_only_what_it_says_it_accepts(broker: Up, name: str, wide: st
     assert pick(f"{name}@1").code == 7
     slip = pick(name)
     assert (slip.code, slip.out) == (6, "")
-    assert "accepts" in slip.err
+    assert f"accepts[0]: '{name}' is not written like research@3" in slip.err
     assert pick().json["handoff_id"] == second[1]
 
 

@@ -199,13 +199,12 @@ async def test_a_dry_run_says_what_it_would_mean_and_changes_nothing(desk: Desk,
 async def test_it_is_compared_with_the_version_that_the_queue_has(desk: Desk):
     """Not with the one before it, as a push is."""
     await desk.operator.done(PUSH, NARROW)
-    assert (await desk.operator.done(PUSH, WIDE))["compared_with"] == "research@2"
-    narrow, wide = [
-        (await desk.operator.done(EDIT, {"schema": ref, "dry_run": True}))["means"]
-        for ref in ("research@2", "research@3")
-    ]
-    assert (narrow["compared_with"], narrow["verdict"]) == ("research@1", "incompatible")
-    assert (wide["compared_with"], wide["verdict"]) == ("research@1", "compatible")
+    pushed = await desk.operator.done(PUSH, with_audience("exec", "engineer"))
+    assert (pushed["compared_with"], pushed["verdict"]) == ("research@2", "compatible")
+    means = (await desk.operator.done(EDIT, {"schema": "research@3", "dry_run": True}))["means"]
+    assert (means["compared_with"], means["verdict"]) == ("research@1", "incompatible")
+    assert means["witness"]["audience"] == "public"
+    problem(await desk.operator.ask(EDIT, {"schema": "research@3"}), 409, "schema_incompatible")
 
 
 async def test_a_dry_run_without_another_version_means_nothing_for_the_work(desk: Desk):
@@ -327,3 +326,13 @@ async def test_away_from_a_version_whose_content_is_lost_it_moves_if_that_is_mea
     moved = await desk.operator.done(EDIT, {"schema": "research@2", "incompatible": True})
 
     assert (moved["schema"], moved["lease_seconds"]) == ("research@2", 60)
+
+
+async def test_other_settings_are_edited_where_the_list_of_schemas_is_lost(desk: Desk, server: Server, keys: Keys):
+    """A queue keeps what it has without asking whether that is registered; nothing else is found."""
+    with server.client as client:
+        assert client.delete(keys.of("schemas")) == 1
+    for more in ({}, {"schema": "research@1"}):
+        edited = await desk.operator.done(EDIT, {"lease_seconds": 60, **more})
+        assert (edited["schema"], edited["lease_seconds"]) == ("research@1", 60)
+    problem(await desk.operator.ask(EDIT, {"schema": "research@2"}), 404, "schema_unknown")
