@@ -562,10 +562,10 @@ class SchemaIncompatible(DropoffError):
         verdict = "is incompatible with" if self.certain else "may be incompatible with"
         witness = f"This fits {self.has} and not {self.wanted}: {self.witness}\n" if self.witness else ""
         return (
-            f"{self.wanted} {verdict} {self.has}, by which '{self.queue}' takes work now. Nothing was changed.\n"
+            f"{self.wanted} {verdict} {self.has}, the version that queue '{self.queue}' has. Nothing was changed.\n"
             f"{listed(self.problems)}\n{witness}"
-            f"See what it means: dropoff queue edit {self.queue} --schema {self.wanted} --dry-run\n"
-            "Move it all the same by adding --incompatible."
+            f"See what it would mean: dropoff queue edit {self.queue} --schema {self.wanted} --dry-run\n"
+            "To move it all the same, add --incompatible."
         )
 
 

@@ -46,7 +46,8 @@ def drop(session: Session, queue: str, payload: str | None, note: str, delay: in
     "--accepts",
     multiple=True,
     metavar="SCHEMA@V",
-    help="Only work that fits this schema: research@3. Can be given several times; not at all: whatever comes.",
+    help="Take only work of this version, for instance research@3. Say it once for each version that you can read; "
+    "without it you get the oldest work of any version.",
 )
 @pass_session
 def pick(session: Session, queue: str, wait: int, accepts: tuple[str, ...]) -> int:

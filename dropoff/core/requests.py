@@ -34,7 +34,7 @@ class PickUp(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     wait_seconds: Annotated[Wait, Meta(description="Wait this long for work.")] = limits.WAIT_S_DEFAULT
     accepts: Annotated[
         tuple[SchemaRef, ...],
-        Meta(max_length=100, description="The schemas that you can read, as research@3; left out: all."),
+        Meta(max_length=100, description="Versions that you can read, like research@3; others wait on. Left out: any."),
     ] = ()  # for programs, which know; a model reads what comes
 
 

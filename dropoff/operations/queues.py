@@ -234,7 +234,7 @@ class Queues(Moving):
 
 def _other_contract(queue: Queue, ref: str) -> ArgumentsInvalid:
     name = queue.schema.rpartition("@")[0]
-    problem = f"{ref} is no version of {name}, and a queue keeps its contract; make another queue for another one"
+    problem = f"{ref} is no version of {name}, and a queue keeps its contract; for another contract make another queue"
     return invalid("dropoff queue edit", "schema", problem, f"{name}@VERSION")
 
 

@@ -3,17 +3,20 @@ by real processes.
 """
 
 import json
+import re
+import shlex
 import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import pytest
 
 from tests.cli.brokers import Heard, Up, clean_environment, line_of, run
 from tests.cli.conftest import BRIEF
+from tests.readme import README
 
 WORK: Final = {"topic": "heat pumps", "audience": "exec"}
 
@@ -254,16 +257,24 @@ def worker() -> Iterator[Callable[..., Callable[[], str]]]:
         assert process.returncode == 0
 
 
+def the_readmes_commands() -> list[list[str]]:
+    """Those of its section about changing a contract, without their comments."""
+    section = README.read_text(encoding="utf-8").split("### Changing a contract", 1)[1].split("\n###", 1)[0]
+    return [shlex.split(line, comments=True)[1:] for line in re.findall(r"^dropoff .*", section, re.MULTILINE)]
+
+
 def test_a_contract_changes_while_work_waits(
     ups: Callable[..., Up], worker: Callable[..., Callable[[], str]], tmp_path: Path
 ):
-    """An old worker gets what it can read, in order, and then nothing; a new one gets all the rest, in order."""
+    """By the README's commands. An old worker gets what it can read, in order, and then nothing; a new one gets all the
+    rest, in order.
+    """
     up = ups()
 
-    def dropoff(*words: str) -> Any:
-        heard = run(*words, env={"DROPOFF_URL": up.url, "DROPOFF_DATA": str(up.data), "DROPOFF_OUTPUT": "json"})
-        assert heard.code == 0, heard.err
-        return heard.json
+    def dropoff(words: list[str], code: int = 0) -> Heard:
+        heard = run(*words, "-o", "json", cwd=tmp_path, env={"DROPOFF_URL": up.url, "DROPOFF_DATA": str(up.data)})
+        assert heard.code == code, heard.err
+        return heard
 
     def drop(topic: str, audience: str) -> None:
         payload = json.dumps({"topic": topic, "audience": audience})
@@ -276,18 +287,22 @@ def test_a_contract_changes_while_work_waits(
     old = worker(up, "old", "brief@1")
     assert old() == "first"
 
-    file = a_version(tmp_path, "exec", "engineer", "press")
-    assert dropoff("schema", "push", "brief", file, "--dry-run")["new"]
-    assert dropoff("schema", "push", "brief", file)["schema"] == "brief@2"
-    [queue] = dropoff("queue", "edit", "research", "--schema", "brief@2", "--dry-run")["means"]["queues"]
+    a_version(tmp_path, "exec", "engineer")
+    check, try_push, push, try_edit, edit = the_readmes_commands()
+    dropoff(["schema", "diff", "brief", "brief.json"], code=9)
+    dropoff(check)
+    assert dropoff(try_push).json["new"]
+    assert dropoff(push).json["schema"] == "brief@2"
+    [queue] = dropoff(try_edit).json["means"]["queues"]
     assert (queue["waiting"], queue["would_not_fit"]) == (3, 3)
     assert [(one["agent"], one["schema"]) for one in queue["picked_up"]] == [("old", "brief@1")]
     assert old() == "second"
 
     new = worker(up, "new", "brief@1", "brief@2")
-    assert dropoff("queue", "edit", "research", "--schema", "brief@2", "--incompatible")["schema"] == "brief@2"
+    assert dropoff(edit).json["schema"] == "brief@2"
     for topic in ("fifth", "sixth"):
-        drop(topic, "press")
+        drop(topic, "exec")
+    assert up.ask("queue", "show", "research").json["waiting_of"] == {"brief@1": 2, "brief@2": 2}
     assert new() == "third"
     assert [old(), old()] == ["fourth", "nothing"]
     assert [new(), new(), new()] == ["fifth", "sixth", "nothing"]

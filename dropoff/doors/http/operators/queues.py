@@ -28,8 +28,9 @@ from dropoff.operations import NewQueue
 class QueueChanges(Shape, frozen=True, kw_only=True):
     """Settings of a queue as they shall be; what is absent stays.
 
-    Its schema can be another version of the same; `incompatible` where that is meant although senders may have to
-    change. An empty `result_schema`: from now on any object is a result. With `dry_run` nothing is changed.
+    `schema` can be another version of the one it has. A version that does not take all that the present one takes is
+    refused unless `incompatible` is true. An empty `result_schema`: from now on any object is a result. With `dry_run`
+    nothing is changed.
     """
 
     schema: str | msgspec.UnsetType = msgspec.UNSET
