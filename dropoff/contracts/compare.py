@@ -22,7 +22,7 @@ from typing import Any, Final, Literal, cast
 
 import msgspec
 
-from dropoff.contracts.drafts import candidates, draft
+from dropoff.contracts.drafts import affordable, candidates, draft
 from dropoff.contracts.places import Contract, Json, Place
 from dropoff.contracts.rules import ROWS, Asked, Difference, Guesses, Row, shown
 from dropoff.core import payload
@@ -77,6 +77,8 @@ class _Walk:
     def witness(self, found: list[Difference]) -> Json | None:
         for difference in found:
             for _, value in zip(range(GUESSES_MAX), difference.guesses(), strict=False):
+                if not affordable(self.old, value):
+                    continue  # it may be made of many guesses
                 if self.old.root.fits(value) and not self.new.root.fits(value):
                     return value
         return None

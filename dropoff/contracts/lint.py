@@ -18,7 +18,7 @@ import msgspec
 from jsonschema import Draft202012Validator
 
 from dropoff.contracts import evaluations, gate, subschemas
-from dropoff.core import payload
+from dropoff.core import limits, payload
 from dropoff.core.handoff import NAME
 from dropoff.errors import PayloadTooLarge, Problem, SchemaRefused
 
@@ -190,10 +190,30 @@ def linear_patterns(content: dict[str, Any]) -> Iterator[Problem]:
                 return
 
 
+def possible_demands(content: dict[str, Any]) -> Iterator[Problem]:
+    """A contract that nothing fits, or nothing but what leaves this out."""
+    for schema in subschemas.walk(content):
+        for keyword, (most, what, bound) in DEMANDS_MAX.items():
+            if schema.content.get(keyword, 0) > most:
+                demanded = payload.clipped(f"{int(schema.content[keyword]):,}")
+                yield _problem((*schema.steps, keyword), f"demands {demanded} {what}; no payload {bound}")
+
+
+_LONGEST: Final = f"is longer than {limits.PAYLOAD_BYTES_MAX:,} bytes"
+_WIDEST: Final = f"has more than {limits.PAYLOAD_VALUES_MAX:,} values"
+DEMANDS_MAX: Final = {
+    "minLength": (limits.PAYLOAD_BYTES_MAX, "characters", _LONGEST),
+    "minItems": (limits.PAYLOAD_VALUES_MAX, "items", _WIDEST),
+    "minContains": (limits.PAYLOAD_VALUES_MAX, "items", _WIDEST),
+    "minProperties": (limits.PAYLOAD_VALUES_MAX, "fields", _WIDEST),
+}
+
 LINEAR: Final = "a regular expression without look-around and back-references, small once its repetitions are unrolled"
 FEWER: Final = "fewer, or of smaller repetitions once they are unrolled: maxLength instead of .{1,500}"
 
-RULES: Final[tuple[Rule, ...]] = (refused_keywords, one_dialect, own_addresses, local_references, linear_patterns)
+RULES: Final[tuple[Rule, ...]] = (
+    refused_keywords, one_dialect, own_addresses, local_references, possible_demands, linear_patterns,
+)  # fmt: skip
 
 
 def _problem(steps: Iterable[payload.Step], problem: str, expected: str = "") -> Problem:

@@ -31,6 +31,7 @@ class Contract:
         self._targets = subschemas.Targets(self._content)
         self._gates: dict[bytes, Any] = {}
         self.drafts: dict[bytes, Any] = {}  # by place: see `drafts.py`
+        self.guessed = 0  # what guesses have cost: see there
         self.root = self.place((self._content,))
 
     def place(self, schemas: Iterable[object]) -> "Place":

@@ -93,7 +93,6 @@ OPPOSITE: Final = {
     "minLength": "maxLength", "minItems": "maxItems", "minProperties": "maxProperties",
     "maxLength": "minLength", "maxItems": "minItems", "maxProperties": "minProperties",
 }  # fmt: skip
-GUESSED_MAX: Final = 2_000  # characters, items or fields of a guess
 
 
 def at_least(keyword: str, asked: Asked) -> Iterator[Difference]:
@@ -109,7 +108,7 @@ def at_most(keyword: str, asked: Asked) -> Iterator[Difference]:
     wanted = asked.part[keyword]
     most = asked.old.items_max if keyword == "maxItems" else min(asked.old.said(keyword), default=None)
     if most is None or wanted < most:
-        more = asked.old.also({OPPOSITE[keyword]: min(wanted + 1, GUESSED_MAX)})
+        more = asked.old.also({OPPOSITE[keyword]: wanted + 1})
         was = "had no limit" if most is None else f"was {most}"
         yield asked.differs(f"{keyword} is {wanted} now, and {was}", partial(candidates, more))
 

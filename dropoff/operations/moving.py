@@ -14,7 +14,6 @@ from typing import Final
 import msgspec
 
 from dropoff.apart import NotComputedError
-from dropoff.contracts import lint
 from dropoff.contracts.compare import Change, Comparison, compare
 from dropoff.contracts.gate import Gate, Gates
 from dropoff.contracts.schema import Schema, split_ref
@@ -134,12 +133,9 @@ class Moving(Acting):
     """Says what a version of a schema means."""
 
     async def compared(self, old: Schema, new: Schema) -> Comparison:
-        """What `new` means for those who know `old`."""
-        before, after = old.as_object(), new.as_object()
-        if lint.is_quick(before) and lint.is_quick(after):
-            return compare(before, after)
+        """What `new` means for those who know `old`: apart, for of 64 values each it may take 0.1 s to find out."""
         try:
-            return await self._apart(compare, before, after)
+            return await self._apart(compare, old.as_object(), new.as_object())
         except NotComputedError as error:
             return Comparison(verdict="unknown", changes=(Change(path="payload", says=f"is not compared: {error}"),))
 

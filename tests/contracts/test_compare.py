@@ -4,16 +4,20 @@ pytest tests/contracts/test_compare.py               the table, and a tenth of t
 pytest -m campaign tests/contracts/test_compare.py   10,000 pairs
 """
 
+import time
 from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from hypothesis import given, seed, settings
 from hypothesis import strategies as st
 
-from dropoff.contracts import lint
+from dropoff.contracts import drafts, lint
 from dropoff.contracts.compare import CHANGES_MAX, compare
 from dropoff.contracts.gate import compile_schema
+from dropoff.contracts.places import Contract
+from dropoff.core.limits import PAYLOAD_VALUES_MAX
 from tests.contracts.pairs import PAYLOADS, SLOW, pairs
 
 PAIRS = 1_000
@@ -161,6 +165,73 @@ def test_schemas_that_contain_each_other_in_many_ways_are_given_up_in_time():
 
     assert compare(tangled(5), tangled(5)).verdict == "compatible"
     assert compare(tangled(5), tangled(4)).verdict != "compatible"
+
+
+# ---- what it costs ------------------------------------------------------------------------------------------------
+
+
+def lists(count: int, deep: int) -> Json:
+    """Lists of lists, each with as many items."""
+    schema = STRING
+    for _ in range(deep):
+        schema = {"type": "array", "minItems": count, "items": schema}
+    return schema
+
+
+def guessed(schema: Json) -> list[Any]:
+    return list(drafts.candidates(Contract(field(schema)).root.field("a")))
+
+
+@pytest.mark.parametrize(
+    ("schema", "most"),
+    [
+        (lambda most: {"type": "string", "minLength": most}, drafts.CHARS_MAX),
+        (lambda most: lists(most, 1), drafts.HELD_MAX),
+        (lambda most: {"type": "object", "minProperties": most, "required": ["x0"]}, drafts.HELD_MAX),
+    ],
+)
+def test_a_guess_holds_much_and_no_more(schema: Callable[[int], Json], most: int):
+    assert max(map(len, guessed(schema(most)))) in (most, most + 1)
+    assert max(map(len, guessed(schema(most + 1))), default=0) <= 1
+
+
+def test_demands_that_multiply_are_not_followed():
+    """A list of 1,999 lists of 1,999 is quickly made, for they are all the same one, and long to look at."""
+    assert guessed(lists(200, 2))
+    assert guessed(lists(1_999, 2)) == []
+
+
+def test_what_is_too_large_is_looked_at_no_longer_than_it_takes_to_see_that():
+    assert drafts.size([["a", {"b": None}]]) == 5
+    assert drafts.size([[0] * 2_000] * 2_000) <= PAYLOAD_VALUES_MAX + 2_001
+
+
+@pytest.mark.parametrize("schema", [lists(200, 2), {"type": "string", "minLength": 100_000}])
+def test_all_guesses_about_one_contract_are_bounded_together(schema: Json):
+    fields = {f"f{n}": schema | {"title": str(n)} for n in range(40)}
+    contract = Contract({"type": "object", "properties": fields})
+    cost = sum(drafts.size(guess) for name in fields for guess in drafts.candidates(contract.root.field(name)))
+
+    assert cost <= drafts.WORK_MAX + PAYLOAD_VALUES_MAX
+    assert drafts.size("x" * 100_000) > 1_000
+
+
+def test_a_witness_is_no_larger_than_a_payload_can_be():
+    """Either field by itself may be; they cannot meet."""
+    old = {"type": "object", "properties": {"a": lists(170, 2), "b": lists(170, 2)}, "required": ["a"]}
+    assert compare(old, old | {"properties": {"a": lists(171, 2), "b": True}}).verdict == "incompatible"
+    assert compare(old, old | {"properties": {"a": True, "b": lists(171, 2)}}).verdict == "unknown"
+
+
+@pytest.mark.parametrize("deep", [1, 2, 10])
+@pytest.mark.parametrize("count", [40, 2_000, PAYLOAD_VALUES_MAX])
+def test_whatever_is_demanded_is_compared_in_time(count: int, deep: int):
+    """In 50 ms, measured; unbounded, such a one was not compared within 20 s and 3 GB."""
+    began = time.process_time()
+    found = compare(field(lists(count, deep)), field(lists(count - 1, deep) | {"minItems": count + 1}))
+
+    assert found.verdict != "compatible"
+    assert time.process_time() - began < 1
 
 
 # ---- pairs --------------------------------------------------------------------------------------------------------

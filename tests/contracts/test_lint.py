@@ -286,6 +286,24 @@ def test_patterns_that_are_small_each_and_large_together_are_no_contract():
 
 
 @pytest.mark.parametrize(
+    ("keyword", "most", "what"),
+    [
+        ("minLength", 262_144, "characters; no payload is longer than 262,144 bytes"),
+        ("minItems", 50_000, "items; no payload has more than 50,000 values"),
+        ("minContains", 50_000, "items; no payload has more than 50,000 values"),
+        ("minProperties", 50_000, "fields; no payload has more than 50,000 values"),
+    ],
+)
+def test_what_demands_more_than_a_payload_can_have_is_no_contract(keyword: str, most: int, what: str):
+    """Nothing would ever fit it; and whoever looks for something that does would fill the memory."""
+    lint.require("research", OBJECT | {"properties": {"a": {keyword: most}}})
+
+    for demanded, shown in ((most + 1, f"{most + 1:,}"), (3e9, "3,000,000,000")):
+        problems = refused(OBJECT | {"properties": {"a": {"not": {keyword: demanded}}}})
+        assert problems == {f"schema.properties.a.not.{keyword}": f"demands {shown} {what}"}
+
+
+@pytest.mark.parametrize(
     "content",
     [
         {"properties": {"a": {"pattern": "^.{900}$"}}},

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from dropoff.contracts import lint
+from dropoff.contracts.schema import Schema
 from dropoff.errors import SchemaRefused
 from dropoff.operations.acting import Acting
 from tests.fundamentals.conftest import House
@@ -65,6 +66,18 @@ async def test_what_is_not_judged_in_time_is_refused_and_nothing_is_registered(h
     house.operations.longest_s = 10
     await house.operations.push_schema(house.operator, "dear", MANY_PARTS)
     assert await registered(house) == ["brief@1", "dear@1"]
+
+
+async def test_even_small_schemas_are_compared_by_another_process(house: House):
+    """Of 64 values each, some pairs take 0.1 s: alternatives of alternatives."""
+    old, new = (Schema.of("small", n, {"type": "object", "maxProperties": 3 - n}) for n in (1, 2))
+    assert (await house.operations.compared(old, new)).verdict == "incompatible"
+
+    house.operations.longest_s = 0.001
+    found = await house.operations.compared(old, new)
+
+    assert found.verdict == "unknown"
+    assert [change.says for change in found.changes] == ["is not compared: it takes longer than 0.001 s"]
 
 
 async def registered(house: House) -> list[str]:
