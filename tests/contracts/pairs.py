@@ -1,4 +1,4 @@
-"""Pairs of schemas, and payloads, in a vocabulary so small that they often meet."""
+"""Contracts and pairs of them that Hypothesis draws, and payloads, in a vocabulary so small that they often meet."""
 
 from copy import deepcopy
 from typing import Any
