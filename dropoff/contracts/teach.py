@@ -34,6 +34,7 @@ from dropoff.errors import NAMES_SHOWN, Problem, named
 
 PROBLEMS_MAX: Final = 100  # nobody mends more at once
 MEANT_MAX: Final = 100  # names compared with a misspelt one, 1 to 5 µs each
+PARTS_MAX: Final = 10_000  # that are looked through for names: 16 kB of schema hold fewer
 BRANCHES_DEEP_MAX: Final = 8  # `anyOf` in `anyOf` in …, by recursive schemas
 
 # The ranks: what to mend first.
@@ -162,7 +163,9 @@ def _names_of_all_parts(around: Json, targets: subschemas.Targets) -> Iterator[s
     """Those of the fields that are known here or in any part that speaks of the same object, each part once."""
     todo: list[object] = [around]
     seen: set[int] = set()
-    while todo:
+    for _ in range(PARTS_MAX):
+        if not todo:
+            return
         each = todo.pop(0)
         if not isinstance(each, dict) or id(cast("Json", each)) in seen:
             continue

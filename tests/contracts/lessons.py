@@ -52,6 +52,11 @@ def field(schema: Any) -> Json:
     return {"type": "object", "properties": {"a": schema}}
 
 
+def deep(levels: int, schema: Json) -> Json:
+    """The same, said by a part of a part of a part …"""
+    return {"then": deep(levels - 1, schema)} if levels else schema
+
+
 class Wrong(NamedTuple):
     schema: Json
     value: Any
@@ -88,6 +93,12 @@ PAYLOADS: Final = {
             "if": {"properties": {"e": True}}, "then": {"properties": {"f": True}},
             "else": {"properties": {"g": True}}, "dependentSchemas": {"h": {"properties": {"i": True}}},
             "$defs": {"circle": {"properties": {"a": True}, "anyOf": [True, {"$ref": "#/$defs/circle"}]}}}, {"z": 1}),
+    "unevaluated, and known deep inside of what contains itself": Wrong(
+        {"unevaluatedProperties": False, "$ref": "#/$defs/circle", "$defs": {"circle": {
+            "then": deep(12, {"properties": {"a": True, "b": True}}), "properties": {"a": True},
+            "anyOf": [True, *[{"$ref": "#/$defs/circle"}] * 3]}}}, {"z": 1}),
+    "unknown, like one that is there": Wrong(
+        {"properties": {"topic": True}, "additionalProperties": False}, {"topic": 1, "topics": 2}),
     "a name that is not allowed": of({"propertyNames": {"pattern": "^[a-z]+$"}}, {"Ab": 1}),
     "a name that is too long": of({"propertyNames": {"maxLength": 3}}, {"abcd": 1}),
     "no names are allowed": of({"propertyNames": False}, {"b": 1}),
@@ -103,6 +114,8 @@ PAYLOADS: Final = {
     "type, null": of(STRING, None),
     "type, a string of JSON": of({"type": "object"}, '{"b": 1}'),
     "type, a string of a JSON array": of({"type": "array"}, " [1]"),
+    "type, a string of JSON of another kind": of({"type": "object"}, "[1]"),
+    "type, a string that only begins like JSON": of({"type": "integer"}, "[" * 5_000),
     "type, a payload that is none": Wrong({"type": "object"}, ["a"]),
     # choices
     "enum": of({"enum": ["exec", "engineer", "public"]}, "boss"),
@@ -167,6 +180,9 @@ PAYLOADS: Final = {
     "long choices, a long pattern, a long const": Wrong(
         {"properties": {"a": {"enum": ["c" * 200, "d" * 200]}, "b": {"pattern": "p" * 200}, "c": {"const": "k" * 200}}},
         {"a": 1, "b": "x", "c": 1}),
+    "a long exclusion, a long item of the kind, a long const that is missing": Wrong(
+        {"properties": {"a": {"not": {"const": "k" * 200}}, "b": {"contains": {"const": "k" * 200}},
+            "c": {"const": "k" * 200}}, "required": ["c"]}, {"a": "k" * 200, "b": []}),
     "a long name that is known": Wrong(
         {"properties": {"a" * 200: True}, "additionalProperties": False}, {"a" * 199: 1, "b": 2}),
     "a name that is no word": Wrong({"properties": {"a b.c": STRING}}, {"a b.c": 1}),
