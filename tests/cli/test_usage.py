@@ -91,7 +91,7 @@ def test_the_shell_completes_commands_and_hides_what_comes_later():
     env = {"_DROPOFF_COMPLETE": "bash_complete", "COMP_WORDS": "dropoff queue ", "COMP_CWORD": "2"}
     heard = run(env=env)
     assert heard.code == 0
-    words = ["add", "ls", "show", "edit", "pause", "resume", "drain", "rm"]
+    words = ["add", "ls", "show", "rejections", "edit", "pause", "resume", "drain", "rm"]
     assert heard.out.split() == [f"plain,{word}" for word in words]
 
 

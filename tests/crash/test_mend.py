@@ -65,7 +65,7 @@ READ: Final[Mapping[str, Callable[[Any, str], Any]]] = {
     "string": lambda ask, key: ask.get(key),
     "its own": lambda ask, key: ask.type(key),
 }
-OF_APART: Final = {"held": "review", "dead": "quick", "expiries": "quick"}
+OF_APART: Final = {"held": "review", "dead": "quick", "expiries": "quick", "rejected": "quick"}
 ORDER: Final = (*(kind for kind in KINDS if kind not in {"ledger", "agent"}), "ledger", "agent")
 
 
@@ -174,7 +174,9 @@ class Losses:
 
 
 class Apart:
-    """Makes what the load does not make: work that is held, that can expire, that died; an agent that was revoked."""
+    """Makes what the load does not make: work that is held, that can expire, that died, that is rejected; an agent that
+    was revoked.
+    """
 
     def __init__(self, operator: httpx2.AsyncClient, mine: Agent, leaver: Agent) -> None:
         self._operator, self._mine, self._leaver = operator, mine, leaver
@@ -191,6 +193,8 @@ class Apart:
         assert dead["state"] == "dead"
 
     async def prepares(self, kind: str) -> None:
+        if kind == "rejected":
+            await self._mine.call("drop_off", {"queue": "quick", "payload": {}}, ("payload_invalid",))
         if kind == "recalls":
             held = await self._leaver.call("pick_up", {"queue": "quick"})
             assert held["status"] == "picked_up"
