@@ -27,6 +27,7 @@ from dropoff.core.lifecycle import (
     State,
 )
 from dropoff.core.queue import Queue, QueueFigures
+from dropoff.core.refs import meant
 from dropoff.core.rejections import Rejection
 from dropoff.core.store import Store
 from dropoff.errors import AgentUnknown, HandoffUnknown, SchemaUnknown
@@ -134,10 +135,8 @@ class Inspector:
         """By `name@version`, or the newest of that name."""
         policy.require_admin(await unfrozen(self.store, caller), "look at schemas")
         known = await self.store.schemas()
-        name, _, version = ref.partition("@")
-        versions = [int(known_ref.rpartition("@")[2]) for known_ref in known if known_ref.rpartition("@")[0] == name]
-        wanted = ref if version else f"{name}@{max(versions, default=0)}"
-        found = await self.store.schema(known[wanted]) if wanted in known else None
+        wanted = meant(ref, known)
+        found = await self.store.schema(known[wanted]) if wanted else None
         if found is None:
             raise SchemaUnknown(schema=ref, known=tuple(known))
         return msgspec.structs.replace(found, ref=wanted)

@@ -5,11 +5,11 @@ from typing import Any, Final
 
 from dropoff.broker.rejections import Noted
 from dropoff.contracts.gate import Gates
-from dropoff.contracts.schema import Schema
+from dropoff.contracts.schema import Schema, registered
 from dropoff.core import payload
 from dropoff.core.queue import Queue
 from dropoff.core.store import Store
-from dropoff.errors import ArgumentsInvalid, PayloadInvalid, ResultInvalid, SchemaUnknown
+from dropoff.errors import ArgumentsInvalid, PayloadInvalid, ResultInvalid
 
 SCHEMAS_KEPT: Final = 1_000
 
@@ -60,11 +60,7 @@ class Contracts:
         """By its hash, so what is remembered is never old; and by its name, for two may have the same content."""
         known = self._schemas.get((ref, hash))
         if known is None:
-            stored = await self._store.schema(hash)
-            if stored is None:  # its key was lost; the same content pushed again puts it back
-                raise SchemaUnknown(schema=ref, known=tuple(await self._store.schemas()))
-            name, version = ref.split("@")
-            known = Schema(name=name, version=int(version), hash=stored.hash, content=stored.content)
+            known = await registered(self._store, ref, hash)
             if len(self._schemas) >= SCHEMAS_KEPT:
                 self._schemas.clear()
             self._schemas[ref, hash] = known

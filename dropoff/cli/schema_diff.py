@@ -85,7 +85,7 @@ FOR_READERS: Final = {
 
 def _side(session: Session, given: str) -> _Side:
     from dropoff.contracts import lint
-    from dropoff.contracts.schema import split_ref
+    from dropoff.core.refs import split_ref
 
     path = Path(given)
     if given == "-" or path.is_file() or path.suffix == ".json" or len(path.parts) > 1:

@@ -9,6 +9,7 @@ from dropoff.cli.schema_diff import show_difference
 from dropoff.cli.session import Session
 from dropoff.cli.shown import Column, counted
 from dropoff.cli.times import age
+from dropoff.core.refs import name_of
 
 Json = dict[str, Any]
 
@@ -17,7 +18,7 @@ ANSWER_S: Final = 90.0  # judging and comparing take seconds, looking at what wa
 
 def say_pushed(session: Session, pushed: Json, file: str, *, dry_run: bool) -> None:
     """The answer to a push, or to a try at one; `file` as the next command has to name it."""
-    ref, name = pushed["schema"], pushed["schema"].rpartition("@")[0]
+    ref, name = pushed["schema"], name_of(pushed["schema"])
     session.shown.say(f"Schema {ref} {_became(pushed['new'], dry_run=dry_run)}.")
     if pushed["untold"]:
         session.shown.warn(f"What it means could not be found out ({pushed['untold']}).")
@@ -70,7 +71,7 @@ def _numbers(queue: Json) -> tuple[str, ...]:
 
 
 def _next(pushed: Json, file: str, *, dry_run: bool) -> Iterator[str]:
-    ref, name = pushed["schema"], pushed["schema"].rpartition("@")[0]
+    ref, name = pushed["schema"], name_of(pushed["schema"])
     behind = [queue["queue"] for queue in pushed["queues"] if queue["pinned_now"] != ref]
     if dry_run and pushed["new"]:
         yield f"Next  dropoff schema push {name} {file}"

@@ -25,12 +25,13 @@ import click
 from dropoff.cli import later, times
 from dropoff.cli.given import bytes_of_file
 from dropoff.contracts import lint
-from dropoff.contracts.schema import hash_of, split_ref
+from dropoff.contracts.schema import hash_of
 from dropoff.core import limits, payload
 from dropoff.core.caller import RESERVED
 from dropoff.core.grant import parse
 from dropoff.core.handoff import NAME
 from dropoff.core.queue import QueueState
+from dropoff.core.refs import split_ref
 from dropoff.errors import ArgumentsInvalid, Problem
 from dropoff.operations import OPERATOR
 

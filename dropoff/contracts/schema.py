@@ -5,14 +5,14 @@ same schema written with other white space or in another order is the same schem
 """
 
 import hashlib
-import re
-from typing import Any, Final
+from typing import Any
 
 import msgspec
 
 from dropoff.core import payload
-
-_REF: Final = re.compile(r"(?P<name>[^@]+)(?:@(?P<version>[1-9][0-9]{0,8}))?\Z")
+from dropoff.core.refs import name_of, version_of
+from dropoff.core.store import Store
+from dropoff.errors import SchemaUnknown
 
 
 class Schema(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -40,9 +40,9 @@ def hash_of(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def split_ref(ref: str) -> tuple[str, int | None] | None:
-    """`research@3` → ("research", 3); `research` → ("research", None), meaning the newest; None if it is neither."""
-    match = _REF.match(ref)
-    if not match:
-        return None
-    return match["name"], int(match["version"]) if match["version"] else None
+async def registered(store: Store, ref: str, hash: str) -> Schema:
+    """The schema under this name and version, for its content may stand under others, too. Raises `SchemaUnknown`."""
+    found = await store.schema(hash)
+    if found is None:  # its key was lost; the same content pushed again puts it back
+        raise SchemaUnknown(schema=ref, known=tuple(await store.schemas()))
+    return Schema(name=name_of(ref), version=version_of(ref), hash=found.hash, content=found.content)

@@ -7,6 +7,7 @@ import msgspec
 from dropoff.core import limits
 from dropoff.core.caller import Revision
 from dropoff.core.handoff import QueueName
+from dropoff.core.refs import version_of
 
 # open: as one expects. paused: work comes in, none goes out. draining: work goes out, none comes in.
 QueueState = Literal["open", "paused", "draining"]
@@ -38,7 +39,7 @@ class Queue(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     @property
     def version(self) -> str:
         """The schema's version: what is dropped off now is pinned to it, and waits apart from other versions."""
-        return self.schema.rpartition("@")[2]
+        return str(version_of(self.schema))
 
 
 class QueueFigures(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -9,6 +9,8 @@ from typing import Final, Literal, NamedTuple
 
 import msgspec
 
+from dropoff.core.refs import name_of, version_of
+
 # `bounds`: it is too large or too deep, or no JSON for all readers, so that no schema was asked. `more`: places beyond
 # those that are counted apart.
 What = Literal["missing", "unknown", "type", "choice", "extent", "pattern", "other", "too_large", "bounds", "more"]
@@ -40,7 +42,6 @@ def in_order(rejections: Iterable[Rejection]) -> tuple[Rejection, ...]:
     """The newest version first, and of each what is wrong most often."""
 
     def order(one: Rejection) -> tuple[int, str, int, str, str]:
-        name, _, version = one.schema.rpartition("@")
-        return -int(version), name, -one.count, one.place, one.what
+        return -version_of(one.schema), name_of(one.schema), -one.count, one.place, one.what
 
     return tuple(sorted(rejections, key=order))

@@ -16,14 +16,15 @@ import msgspec
 from dropoff.apart import NotComputedError
 from dropoff.contracts.compare import Change, Comparison, compare
 from dropoff.contracts.gate import Gate, Gates
-from dropoff.contracts.schema import Schema, split_ref
+from dropoff.contracts.schema import Schema, registered
 from dropoff.core import payload
 from dropoff.core.answers import StoredSchema
 from dropoff.core.caller import Caller
 from dropoff.core.handoff import AgentName, HandoffId, QueueName
 from dropoff.core.queue import Queue, QueueFigures
+from dropoff.core.refs import name_of, version_of
 from dropoff.core.store import Store
-from dropoff.errors import DropoffError, Problem, SchemaIncompatible, SchemaUnknown
+from dropoff.errors import DropoffError, Problem, SchemaIncompatible
 from dropoff.operations.acting import Acting
 
 log = logging.getLogger("dropoff.operations")
@@ -141,7 +142,8 @@ class Moving(Acting):
 
     async def meaning(self, caller: Caller, stored: StoredSchema) -> Meaning:
         """Of a version that is registered, or would be the next. Nothing is changed."""
-        schema = schema_of(stored)
+        ref = stored.ref
+        schema = Schema(name=name_of(ref), version=version_of(ref), hash=stored.hash, content=stored.content)
 
         async def look(_: Caller) -> Meaning:
             before = await self._before(schema)
@@ -190,27 +192,20 @@ class Moving(Acting):
         version = max((each for each in versions if each < schema.version), default=0)
         if not version:
             return None
-        return await self.registered(f"{schema.name}@{version}", versions[version])
+        return await registered(self.store, f"{schema.name}@{version}", versions[version])
 
     async def _of_queue(self, queue: Queue) -> Schema:
-        return await self.registered(queue.schema, queue.schema_hash)
-
-    async def registered(self, ref: str, hash: str) -> Schema:
-        """The schema under this name and version; its content may stand under others, too."""
-        found = await self.store.schema(hash)
-        if found is None:  # its key was lost; the same content pushed again puts it back
-            raise SchemaUnknown(schema=ref, known=tuple(await self.store.schemas()))
-        return schema_of(msgspec.structs.replace(found, ref=ref))
+        return await registered(self.store, queue.schema, queue.schema_hash)
 
     async def _versions(self, name: str) -> dict[int, str]:
         """Every version of this name, and its hash."""
         known = await self.store.schemas()
-        return {version: hash for ref, hash in known.items() if (version := _version_of(ref, name))}
+        return {version_of(ref): hash for ref, hash in known.items() if name_of(ref) == name}
 
     async def _for_queues(self, schema: Schema) -> tuple[tuple[Effects, ...], int]:
         """Of every queue that is pinned to a version of this name, until the time is up; and how many are left."""
         queues = await self.store.queues(fresh=True)
-        named = [queue for _, queue in sorted(queues.items()) if _version_of(queue.schema, schema.name)]
+        named = [queue for _, queue in sorted(queues.items()) if name_of(queue.schema) == schema.name]
         now = asyncio.get_running_loop().time
         ends = now() + REPORT_S_MAX
         found: list[Effects] = []
@@ -219,19 +214,3 @@ class Moving(Acting):
                 break
             found.append(await effects(self.store, self._gates, queue, schema))
         return tuple(found), len(named) - len(found)
-
-
-def schema_of(stored: StoredSchema) -> Schema:
-    name, _, version = stored.ref.rpartition("@")
-    return Schema(name=name, version=int(version), hash=stored.hash, content=stored.content)
-
-
-def _version_of(ref: str, name: str) -> int:
-    """3 for research@3; 0 if it is of another name."""
-    split = split_ref(ref)
-    return split[1] or 0 if split and split[0] == name else 0
-
-
-def is_of(ref: str, other: str) -> bool:
-    """Whether two are versions of one name."""
-    return ref.rpartition("@")[0] == other.rpartition("@")[0]

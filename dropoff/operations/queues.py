@@ -8,16 +8,17 @@ import msgspec
 
 from dropoff.apart import NotComputedError
 from dropoff.contracts import lint
-from dropoff.contracts.schema import Schema, hash_of, split_ref
+from dropoff.contracts.schema import Schema, hash_of, registered
 from dropoff.core import limits, payload
 from dropoff.core.answers import StoredSchema
 from dropoff.core.caller import Caller
 from dropoff.core.deciding import decided, half_done, unfrozen
 from dropoff.core.handoff import HandoffId, QueueName
 from dropoff.core.queue import UNDER_WAY, Queue, QueueState
+from dropoff.core.refs import meant, name_of
 from dropoff.errors import ArgumentsInvalid, Problem, QueueExists, QueueNotEmpty, SchemaRefused, SchemaUnknown, length
 from dropoff.operations.acting import invalid, require_name
-from dropoff.operations.moving import Meaning, Moving, is_of
+from dropoff.operations.moving import Meaning, Moving
 
 BEING_REMOVED: Final = "is being removed"
 
@@ -113,7 +114,7 @@ class Queues(Moving):
             queue = await self._known_queue(name)
             edited = await self._edited(queue, changes)
             if edited.schema != queue.schema:
-                schema = await self.registered(edited.schema, edited.schema_hash)
+                schema = await registered(self.store, edited.schema, edited.schema_hash)
                 if not incompatible:
                     await self.require_compatible(queue, schema)
             return await self._put(caller, queue, edited)
@@ -130,7 +131,7 @@ class Queues(Moving):
             edited = await self._edited(queue, changes)
             if edited.schema == queue.schema:
                 return edited, None
-            schema = await self.registered(edited.schema, edited.schema_hash)
+            schema = await registered(self.store, edited.schema, edited.schema_hash)
             return edited, (schema, await self.meaning_for(queue, schema))
 
         return await self._done(caller, "edit queues", look)
@@ -146,7 +147,7 @@ class Queues(Moving):
         if ref == queue.schema:
             return queue
         ref, hash = await self._pinned(ref)
-        if not is_of(ref, queue.schema):
+        if name_of(ref) != name_of(queue.schema):
             raise _other_contract(queue, ref)
         return msgspec.structs.replace(queue, schema=ref, schema_hash=hash)
 
@@ -220,20 +221,14 @@ class Queues(Moving):
     async def _pinned(self, ref: str) -> tuple[str, str]:
         """`name@version` and hash of the schema that a reference means."""
         known = await self.store.schemas()
-        split = split_ref(ref)
-        if split is not None:
-            name, version = split
-            versions = [
-                int(known_ref.rpartition("@")[2]) for known_ref in known if known_ref.rpartition("@")[0] == name
-            ]
-            wanted = f"{name}@{version or max(versions, default=0)}"
-            if wanted in known:
-                return wanted, known[wanted]
-        raise SchemaUnknown(schema=ref, known=tuple(known))
+        wanted = meant(ref, known)
+        if wanted is None:
+            raise SchemaUnknown(schema=ref, known=tuple(known))
+        return wanted, known[wanted]
 
 
 def _other_contract(queue: Queue, ref: str) -> ArgumentsInvalid:
-    name = queue.schema.rpartition("@")[0]
+    name = name_of(queue.schema)
     problem = f"{ref} is no version of {name}, and a queue keeps its contract; for another contract make another queue"
     return invalid("dropoff queue edit", "schema", problem, f"{name}@VERSION")
 

@@ -21,6 +21,7 @@ from dropoff.core.answers import Mended
 from dropoff.core.caller import EVERYONE, Principal, caller_upkeep
 from dropoff.core.deciding import everyone
 from dropoff.core.handoff import AgentName, queue_of
+from dropoff.core.refs import name_of, version_of
 from dropoff.core.store import Stale, Store
 from dropoff.errors import QueueExists
 from dropoff.storage.handoffs import Handoffs
@@ -204,9 +205,8 @@ class Mending(Handoffs, Reviewing):
 
     async def _name_again(self, ref: str, hash: str) -> bool:
         """Under the very version that it had, also where the content is lost: what is pinned to it must not change."""
-        name, _, version = ref.rpartition("@")
-        keys = self._schema_keys(hash)
-        reply = await self._run("put_schema", caller_upkeep(), keys, name=name, hash=hash, content="", version=version)
+        named = {"name": name_of(ref), "version": str(version_of(ref))}
+        reply = await self._run("put_schema", caller_upkeep(), self._schema_keys(hash), **named, hash=hash, content="")
         return reply.word == "written"
 
     async def _mend_agents(self, tally: Tally) -> None:

@@ -15,6 +15,7 @@ from dropoff.core.handoff import AgentName, HandoffId, QueueName, queue_of
 from dropoff.core.lease import Lease
 from dropoff.core.ledger import Durability, Receipt, leaf
 from dropoff.core.queue import Queue
+from dropoff.core.refs import name_of
 from dropoff.core.store import Stale
 from dropoff.errors import BrokerUnavailable, HandoffUnknown, LeaseUnknown, StorageFull, StoreRefused
 from dropoff.storage.commit import Commit
@@ -176,7 +177,7 @@ class Steps:
 
     async def _waiting(self, queue: Queue) -> dict[str, int]:
         """How many wait, by the schema that they are pinned to."""
-        streams, name = await self._streams(queue.name), queue.schema.rpartition("@")[0]
+        streams, name = await self._streams(queue.name), name_of(queue.schema)
         lengths = await asyncio.gather(*(self._commit.ask("XLEN", stream) for stream in streams.values()))
         return {f"{name}@{version}": length for version, length in zip(streams, lengths, strict=True) if length}
 

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import pytest
 
-from dropoff.contracts.schema import split_ref
+from dropoff.core.refs import split_ref
 from tests.cli.brokers import Up, ask
 from tests.readme import README
 

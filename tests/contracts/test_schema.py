@@ -5,13 +5,11 @@ import json
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from dropoff.contracts import lint
 from dropoff.contracts.gate import Gates
-from dropoff.contracts.schema import Schema, hash_of, split_ref
-from dropoff.core.handoff import NAME
+from dropoff.contracts.schema import Schema, hash_of
+from dropoff.core.refs import split_ref
 
 PAYLOADS = Path(__file__).parents[2] / "schemas" / "payloads"
 
@@ -31,17 +29,6 @@ def test_white_space_and_order_make_no_new_schema():
     third = Schema.of("research", 1, json.loads('{"required":["b"],"type":"object"}'))
 
     assert one.hash == other.hash != third.hash
-
-
-@given(st.from_regex(NAME, fullmatch=True), st.integers(1, 999_999))
-def test_a_reference_is_read_as_it_was_written(name: str, version: int):
-    assert split_ref(Schema.of(name, version, {}).ref) == (name, version)
-    assert split_ref(name) == (name, None)
-
-
-@pytest.mark.parametrize("ref", ["", "@", "@1", "a@", "a@0", "a@01", "a@-1", "a@1@2", "a@x", "a@1\n"])
-def test_what_is_no_reference_is_not_read(ref: str):
-    assert split_ref(ref) is None
 
 
 @pytest.mark.parametrize("file", sorted(PAYLOADS.glob("*.json")), ids=lambda file: file.stem)

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from dropoff import errors
 from dropoff.core.handoff import queue_of
+from dropoff.core.refs import name_of
 from dropoff.errors import DropoffError, clock, listed, named
 
 Telling = Callable[[Any, str], str]
@@ -97,7 +98,7 @@ def _arguments_invalid(error: errors.ArgumentsInvalid, kept: str) -> str:
 
 def _schema_unknown(error: errors.SchemaUnknown, kept: str) -> str:
     if error.is_lost:
-        name = error.schema.rpartition("@")[0]
+        name = name_of(error.schema)
         return (
             f"The store has lost the content of schema '{error.schema}'. {kept}"
             f"Put it back by pushing the same content again: dropoff schema push {name} FILE"
