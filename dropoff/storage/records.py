@@ -1,4 +1,4 @@
-"""The records that decisions are made from: principals and their gate, queues, schemas.
+"""The records that decisions are made from: principals and their gate, queues with what they rejected, schemas.
 
 Principals and queues are remembered, and what is remembered may be old. The gate and the queue's revision find that out
 inside the step (`stale`), so a memory can make a call slower, never wrong.

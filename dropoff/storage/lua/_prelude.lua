@@ -1,5 +1,5 @@
 -- Words that every step shares. A step is: its arguments by name (bound from its header), TRANSITIONS (the table of
--- the lifecycle), LIMITS, this page, and its own file.
+-- the lifecycle), LIMITS, this page, `_handoff.lua` and `_waiting.lua` if its header names their keys, and its own file.
 --
 -- Order inside a step: the gate; every read and every refusal; the ledger; the writes; PUBLISH last. Scripts are not
 -- rolled back, so nothing may fail once the first write is done. What could fail there is a key of another type: so

@@ -10,8 +10,10 @@ local function noted()
   end
 end
 
--- What is found on the way and taken out at the end: entries that their record does not know, for the record is the
--- truth, and versions of which nothing waits any more, each with its stream.
+local function record_of(id) return load(base_of(id) .. 'h:' .. id) end
+
+-- What is found on the way and taken out at the end, when the picker is noted as well: entries that their record does
+-- not know, for the record is the truth, and versions of which nothing waits any more, each with its stream.
 local unknown, over = {}, {}
 local function tidied()
   for _, one in ipairs(unknown) do redis.call('XDEL', one.stream, one.entry) end
@@ -32,7 +34,7 @@ local function oldest_of(version)
     local head = heads[1]
     -- guard: nothing waits
     if not head then return nil end
-    local h = load(base_of(head[2][2]) .. 'h:' .. head[2][2])
+    local h = record_of(head[2][2])
     local waits = h.state == 'waiting' and h.entry == head[1]
     -- guard: an index entry that its record does not know
     if not waits then unknown[#unknown + 1] = { stream = stream, entry = head[1] } end

@@ -13,6 +13,9 @@ if not redis.call('HGET', config, 'rev') then return answer('absent') end
 local heard = redis.call('HGET', rejected, '@') or ''
 -- guard: counts that were heard before
 if string.find(heard, request, 1, true) then return answer('repeated') end
+
+-- What is there: each field's counts as `known`; of each version its `fields`, and when it was `last` counted. The one
+-- that is counted now comes last, whatever the clock says.
 local found, known, fields, last = redis.call('HGETALL', rejected), {}, { [schema] = {} }, { [schema] = math.huge }
 for i = 1, #found, 2 do
   local field, says = found[i], found[i + 1]
@@ -25,9 +28,11 @@ for i = 1, #found, 2 do
     last[of] = math.max(last[of] or 0, tonumber(string.match(says, '%d+$')))
   end
 end
-local versions = {}
+local versions = {} -- those counted last first
 for of in pairs(last) do versions[#versions + 1] = of end
 table.sort(versions, function(a, b) return last[a] > last[b] or last[a] == last[b] and a > b end)
+
+-- What is added to it. 33 is a request and a space.
 local changes, places = { '@', string.sub(request .. ' ' .. heard, 1, 16 * 33) }, #fields[schema]
 for _, one in ipairs(cjson.decode(counts)) do
   local field = schema .. ' ' .. one[1]
@@ -38,6 +43,7 @@ for _, one in ipairs(cjson.decode(counts)) do
   changes[#changes + 1] = field
   changes[#changes + 1] = known[field]
 end
+
 for place = LIMITS.rejected_schemas + 1, #versions do
   redis.call('HDEL', rejected, unpack(fields[versions[place]]))
 end

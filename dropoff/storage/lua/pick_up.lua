@@ -13,8 +13,6 @@ local stop = stopped_at_gate()
 -- guard: pick_up at the gate
 if stop then return stop end
 
-local function record_of(id) return load(base_of(id) .. 'h:' .. id) end
-
 local before = redis.call('GET', pick)
 -- guard: this request has a lease
 if before then

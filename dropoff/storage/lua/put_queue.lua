@@ -27,8 +27,9 @@ local now = text(math.max(rev_before + 1, NOW))
 local entry = write_entry('put_queue', { 'queue', queue, 'schema', schema_hash, 'rev', now, 'standing', state,
   'reason', reason })
 redis.call('HSET', config, 'rev', now, 'content', content, 'schema', schema, 'schema_hash', schema_hash,
-  'result_schema_hash', result_schema_hash, 'version', version, 'lease_ms', lease_ms, 'attempts_max', attempts_max, 'waiting_max', waiting_max, 'state', state,
-  'approval', approval, 'expires_ms', expires_ms, 'retention_ms', retention_ms, 'reason', reason)
+  'result_schema_hash', result_schema_hash, 'version', version, 'lease_ms', lease_ms, 'attempts_max', attempts_max,
+  'waiting_max', waiting_max, 'state', state, 'approval', approval, 'expires_ms', expires_ms,
+  'retention_ms', retention_ms, 'reason', reason)
 redis.call('HSET', queues, queue, now .. ' ' .. content)
 redis.pcall('PUBLISH', wake, queue) -- who waits looks again: it may be open now
 return answer('written', { 'rev', now }, entry)
