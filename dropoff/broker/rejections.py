@@ -76,7 +76,9 @@ class Rejections:
         counts = self._gathered.setdefault(of, Counter())
         new = [fault for fault in faults if fault not in counts]
         room = max(limits.REJECTED_PLACES_MAX - len(counts) - 1, 0)  # one is for all others
-        counts.update({*faults, MORE}.difference(new[room:], () if new[room:] else (MORE,)))
+        beyond = new[room:]
+        counts.update({*faults}.difference(beyond))
+        counts.update((MORE,) if beyond else ())
         self._some.set()
 
     # ---- writing ----------------------------------------------------------------------------------------------------
