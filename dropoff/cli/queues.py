@@ -38,7 +38,7 @@ WHAT = {
     "pattern": "pattern",
     "other": "another rule",
     "too_large": "too large",
-    "bounds": "too deep, or no JSON for all",
+    "bounds": "too deep, too many values, or not plain JSON",
     "more": "other faults",
 }
 

@@ -74,7 +74,10 @@ def show_difference(session: Session, old: str, new: str, found: Json, more: int
 FOR_SENDERS: Final = {
     "compatible": "all that fits {old} fits {new}",
     "incompatible": "not all that fits {old} fits {new}",
-    "unknown": "treat it as incompatible. No rule says that all that fits {old} fits {new}, no payload shows that not",
+    "unknown": (
+        "treat it as incompatible. Nobody can tell: that all that fits {old} fits {new} is not proved, "
+        "and no payload was found that fits {old} alone"
+    ),
 }
 FOR_READERS: Final = {
     "compatible": "A worker that knows {old} can read all that fits {new}",

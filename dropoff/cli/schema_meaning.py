@@ -1,5 +1,5 @@
-"""What a version of a schema means, as `schema push` tells it: to senders, to the queues that have one of its name, and
-what comes next. For people on stdout; beside JSON only the words on stderr.
+"""What a version of a schema means, as `schema push` and `queue edit --dry-run` tell it: to senders, to the queues that
+have one of its name; after a push also what comes next. For people on stdout; beside JSON only the words on stderr.
 """
 
 from collections.abc import Iterator
@@ -36,17 +36,18 @@ def _became(new: bool, *, dry_run: bool) -> str:
     return "would be the next; nothing was registered" if dry_run else "is registered"
 
 
-def show_meaning(session: Session, pushed: Json) -> None:
-    if pushed["verdict"]:
-        show_difference(session, pushed["compared_with"], pushed["schema"], pushed, pushed["more_changes"])
-    queues = pushed["queues"]
+def show_meaning(session: Session, means: Json) -> None:
+    """To senders, and to each queue."""
+    if means["verdict"]:
+        show_difference(session, means["compared_with"], means["schema"], means, means["more_changes"])
+    queues = means["queues"]
     if queues:
-        show_effects(session, queues, pushed["schema"])
-    if pushed["more_queues"]:
-        session.shown.text(f"and {counted(pushed['more_queues'], 'queue')} more, for which there was no time")
+        _show_effects(session, queues, means["schema"])
+    if means["more_queues"]:
+        session.shown.text(f"and {counted(means['more_queues'], 'queue')} more, for which there was no time")
 
 
-def show_effects(session: Session, queues: list[Json], schema: str) -> None:
+def _show_effects(session: Session, queues: list[Json], schema: str) -> None:
     """What it means for each queue: in numbers, by examples, and by who picked up lately."""
     counts = [Column("WAITING", right=True), Column("WOULD NOT FIT", right=True), Column("OF")]
     session.shown.table([Column("QUEUE"), Column("HAS"), *counts], [_numbers(queue) for queue in queues])

@@ -167,7 +167,7 @@ def _description(one: Description) -> Content:
             "queue": one.queue.name,
             "you_may": list(one.may),
             "purpose": one.queue.purpose,
-            "schema_name": one.queue.schema,  # a schema of the same content may have another name
+            "schema_name": one.schema.ref,
             "lease_seconds": one.queue.lease_ms // 1_000,
             "max_attempts": one.queue.attempts_max,
             "max_bytes": one.queue.payload_bytes_max,

@@ -9,10 +9,10 @@ acting.py      how an act is done
 
 from dropoff.operations.agents import OPERATOR, Agents, MadeAgent
 from dropoff.operations.handoffs import Handoffs
-from dropoff.operations.moving import Effects, Meaning
+from dropoff.operations.moving import Meaning
 from dropoff.operations.queues import NewQueue, Queues
 
-__all__ = ["OPERATOR", "Effects", "MadeAgent", "Meaning", "NewQueue", "Operations"]
+__all__ = ["OPERATOR", "MadeAgent", "Meaning", "NewQueue", "Operations"]
 
 
 class Operations(Agents, Queues, Handoffs):

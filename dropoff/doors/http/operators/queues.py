@@ -16,7 +16,7 @@ from dropoff.doors.answers import iso
 from dropoff.doors.house import House
 from dropoff.doors.http.calls import Call
 from dropoff.doors.http.operators.asked import Nothing, Why
-from dropoff.doors.http.operators.schemas import SchemaMeaning, told
+from dropoff.doors.http.operators.schemas import SchemaMeaning, meaning_of
 from dropoff.doors.http.shapes import Answer, Shape, Time
 from dropoff.doors.http.table import Answering, Row
 from dropoff.inspector import QueueView
@@ -163,7 +163,7 @@ async def _edit_queue(house: House, call: Call, request: Request) -> EditedQueue
     return EditedQueue(
         **msgspec.structs.asdict(queue),
         dry_run=dry_run or msgspec.UNSET,
-        means=told(means[0].ref, means[0].hash, means[1]) if means else msgspec.UNSET,
+        means=meaning_of(*means) if means else msgspec.UNSET,
     )
 
 

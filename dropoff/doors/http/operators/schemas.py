@@ -5,6 +5,7 @@ from typing import Final, Literal
 import msgspec
 from starlette.requests import Request
 
+from dropoff.contracts.schema import Schema
 from dropoff.core.answers import StoredSchema
 from dropoff.doors.house import House
 from dropoff.doors.http.calls import Call
@@ -92,23 +93,19 @@ class SchemaAnswer(Answer, frozen=True, kw_only=True):
 
 async def _push(house: House, call: Call, request: Request) -> SchemaMeaning:
     stored, new = await house.operations.push_schema(call.caller, call.path["name"], call.given)
-    return _pushed(stored, new, await house.operations.meaning_after(call.caller, stored))
+    return meaning_of(stored, await house.operations.meaning_after(call.caller, stored), new=new)
 
 
 async def _try(house: House, call: Call, request: Request) -> SchemaMeaning:
     stored, new = await house.operations.try_schema(call.caller, call.path["name"], call.given)
-    return _pushed(stored, new, await house.operations.meaning(call.caller, stored))
+    return meaning_of(stored, await house.operations.meaning(call.caller, stored), new=new)
 
 
-def _pushed(stored: StoredSchema, new: bool, meaning: Meaning) -> SchemaMeaning:
-    return told(stored.ref, stored.hash, meaning, new=new)
-
-
-def told(ref: str, hash: str, meaning: Meaning, *, new: bool = False) -> SchemaMeaning:
+def meaning_of(schema: StoredSchema | Schema, meaning: Meaning, *, new: bool = False) -> SchemaMeaning:
     found = meaning.comparison
     return SchemaMeaning(
-        schema=ref,
-        hash=hash,
+        schema=schema.ref,
+        hash=schema.hash,
         new=new,
         compared_with=meaning.compared_with,
         verdict=found.verdict if found else "",
