@@ -14,12 +14,12 @@ from tests.look import Look, check_indexes
 from tests.world import BOB, OPS, QUEUE, UPKEEP, complete, drop_off, hand_back, pick_up, within
 
 ONE, TWO, THREE = "research@1", "research@2", "research@3"
-NAMES = QUEUE.name
-VERSIONS = f"q:{NAMES}:versions"
+NAME = QUEUE.name
+VERSIONS = f"q:{NAME}:versions"
 
 
 async def moved(store: RedisStore, to: str, **settings: object) -> Queue:
-    now = (await store.queues(fresh=True))[NAMES]
+    now = (await store.queues(fresh=True))[NAME]
     return await store.put_queue(UPKEEP, msgspec.structs.replace(now, schema=to, **settings))
 
 
@@ -39,7 +39,7 @@ async def test_what_waits_stays_pinned_and_goes_first(store: RedisStore, look: L
 
     assert [handoff.id for handoff in picked] == first + second + third
     assert [handoff.schema for handoff in picked] == [ONE, ONE, TWO, ONE]
-    check_indexes(await look.everything(), NAMES)
+    check_indexes(await look.everything(), NAME)
 
 
 async def test_who_cannot_read_a_version_is_not_given_it(store: RedisStore, look: Look):
@@ -55,7 +55,7 @@ async def test_who_cannot_read_a_version_is_not_given_it(store: RedisStore, look
     assert await store.pick_up(BOB, QUEUE, "of another name", ["drafts@1"]) is None
     assert await store.pick_up(BOB, QUEUE, "a longer number", ["research@11"]) is None
     assert [(await pick_up(store, accepts=[ONE])).handoff.id for _ in range(2)] == old
-    check_indexes(await look.everything(), NAMES)
+    check_indexes(await look.everything(), NAME)
 
 
 async def test_order_holds_within_one_millisecond(store: RedisStore):
@@ -84,14 +84,14 @@ async def test_order_holds_within_one_millisecond(store: RedisStore):
 
 async def test_a_stream_ahead_of_the_ledger_takes_work_all_the_same(store: RedisStore, look: Look):
     """Its clock went back, or one of the two was lost: then the new one is the last of its stream."""
-    stream = store.keys.of("ready", queue=NAMES, version="1")
+    stream = store.keys.of("ready", queue=NAME, version="1")
     ahead = await look.client.xadd(stream, {"id": "nobody's"}, id="9999999999999-0")
     await look.client.xdel(stream, ahead)
 
     ids = [await dropped(store), await dropped(store)]
 
     assert [(await pick_up(store)).handoff.id for _ in ids] == ids
-    check_indexes(await look.everything(), NAMES)
+    check_indexes(await look.everything(), NAME)
 
 
 async def test_all_that_waits_is_counted_and_listed(store: RedisStore):
@@ -104,9 +104,9 @@ async def test_all_that_waits_is_counted_and_listed(store: RedisStore):
 
     with pytest.raises(QueueFull):
         await drop_off(store, queue=queue)
-    figures = (await store.figures([NAMES]))[NAMES]
+    figures = (await store.figures([NAME]))[NAME]
     assert (figures.waiting, figures.waiting_of) == (4, {ONE: 2, TWO: 2})
-    assert [one.id for one in await store.handoffs(NAMES, "waiting", 3)] == [*old, new[0]]
+    assert [one.id for one in await store.handoffs(NAME, "waiting", 3)] == [*old, new[0]]
     assert (await pick_up(store)).waiting == 3
     assert (await pick_up(store, key="once")).waiting == 2
     assert (await pick_up(store, key="once")).waiting == 2
@@ -125,7 +125,7 @@ async def test_a_version_of_which_nothing_waits_is_forgotten(store: RedisStore, 
 
     await pick_up(store)
     assert (await look.everything())[VERSIONS] == {"2"}
-    assert f"q:{NAMES}:ready:1" not in await look.everything()
+    assert f"q:{NAME}:ready:1" not in await look.everything()
 
     await hand_back(store, held.lease, "release")
     assert (await pick_up(store)).handoff.id == held.handoff.id
@@ -142,11 +142,11 @@ async def test_a_queue_is_empty_when_no_version_waits(store: RedisStore, look: L
     await dropped(store, queue)
     await complete(store, (await pick_up(store)).lease)
     await complete(store, picked.lease)
-    for one in await store.handoffs(NAMES, "completed", 10):
-        await look.client.zrem(store.keys.of("final", queue=NAMES), one.id)
-        await look.client.delete(store.keys.of("handoff", queue=NAMES, id=one.id))
+    for one in await store.handoffs(NAME, "completed", 10):
+        await look.client.zrem(store.keys.of("final", queue=NAME), one.id)
+        await look.client.delete(store.keys.of("handoff", queue=NAME, id=one.id))
     assert await store.remove_queue(OPS, queue)
-    left = {name for name in await look.everything() if name.startswith(f"q:{NAMES}:") and "minute" not in name}
+    left = {name for name in await look.everything() if name.startswith(f"q:{NAME}:") and "minute" not in name}
     assert left == set()
 
 
@@ -154,7 +154,7 @@ async def test_lost_versions_are_put_back(store: RedisStore, look: Look):
     """Nothing waits for an index that was lost longer than until it is mended."""
     old = await dropped(store)
     await moved(store, TWO)
-    await look.client.delete(store.keys.of("versions", queue=NAMES))
+    await look.client.delete(store.keys.of("versions", queue=NAME))
     assert await store.pick_up(BOB, QUEUE, "k") is None
 
     assert await store._mend_one(Named(old))
