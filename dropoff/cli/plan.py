@@ -17,6 +17,7 @@ from typing import Any, Final, Literal, NamedTuple
 from dropoff.cli import queue_settings
 from dropoff.cli.setup_file import AgentWanted, QueueWanted, SchemaWanted, SetUp
 from dropoff.contracts.compare import compare
+from dropoff.core.refs import name_of, newest
 from dropoff.operations import OPERATOR
 
 Kind = Literal["schema", "queue", "agent"]
@@ -70,8 +71,8 @@ def make(wanted: SetUp, there: There, *, prune: bool) -> Plan:
 
 def _schema(wanted: SchemaWanted, refs: dict[str, str], conflicts: list[str]) -> Change:
     """Also puts the version that it will have into `refs`, so that queues find it."""
-    registered = next((ref for ref, hash in refs.items() if hash == wanted.hash and _name(ref) == wanted.name), None)
-    ref = registered or f"{wanted.name}@{_newest(wanted.name, refs) + 1}"
+    registered = next((ref for ref, hash in refs.items() if hash == wanted.hash and name_of(ref) == wanted.name), None)
+    ref = registered or f"{wanted.name}@{newest(wanted.name, refs) + 1}"
     if wanted.version and ref != f"{wanted.name}@{wanted.version}":
         conflicts.append(_version_conflict(wanted, ref, registered is not None, refs))
     if registered:
@@ -114,7 +115,7 @@ def _queue(
         yield Change("make", "queue", wanted.name, f"{ref}{results}, lease {lease}", body=settings)
         yield from _to_state(wanted.name, "open", state)
         return
-    if _name(found["schema"]) != _name(ref):
+    if name_of(found["schema"]) != name_of(ref):
         conflicts.append(f"queue {wanted.name}: schema is {found['schema']}, the file says {ref}; use another name")
     changes = [*_edited(wanted.name, found, settings), *_to_state(wanted.name, found["state"], state)]
     yield from changes or [Change("nothing", "queue", wanted.name)]
@@ -124,7 +125,7 @@ def _of_version(wanted: QueueWanted, refs: Mapping[str, str], there: There, new:
     """Why the queue that is there may not have the version that the file says."""
     ref = _versioned(wanted.schema, refs)
     has = next((queue["schema"] for queue in there.queues if queue["name"] == wanted.name), ref)
-    if has == ref or _name(has) != _name(ref) or ref not in refs:
+    if has == ref or name_of(has) != name_of(ref) or ref not in refs:
         return
     found = compare(there.content(has), new[ref] if ref in new else there.content(ref))
     if found.verdict != "compatible":
@@ -185,14 +186,6 @@ def _not_in_the_file(wanted: SetUp, there: There, prune: bool) -> Iterator[Chang
             yield Change("ungrant", "agent", agent["agent"], ", ".join(grants), body={"grants": grants})
 
 
-def _name(ref: str) -> str:
-    return ref.rpartition("@")[0]
-
-
 def _versioned(ref: str, refs: Mapping[str, str]) -> str:
     """With the version that it means; none stays none."""
-    return f"{ref}@{_newest(ref, refs)}" if ref and "@" not in ref else ref
-
-
-def _newest(name: str, refs: Mapping[str, str]) -> int:
-    return max((int(ref.rpartition("@")[2]) for ref in refs if _name(ref) == name), default=0)
+    return f"{ref}@{newest(ref, refs)}" if ref and "@" not in ref else ref

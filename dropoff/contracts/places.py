@@ -139,7 +139,7 @@ class Place:
                     bare = [_without(each, keyword) if each is part else each for each in self.parts]
                     yield [self.contract.place((*bare, branch)) for branch in part[keyword]]
         if len(self.types) > 1 and self.types != NUMBERS:
-            yield [self.also({"type": _word(name)}) for name in sorted(self.types)]
+            yield [self.also({"type": word_of(name)}) for name in sorted(self.types)]
 
     # ---- bounds -------------------------------------------------------------------------------------------------
 
@@ -247,7 +247,7 @@ def _choices(part: Json) -> Iterator[list[Any]]:
         yield [part["const"]]
 
 
-def _word(type_name: str) -> str:
+def word_of(type_name: str) -> str:
     return "number" if type_name == "fraction" else type_name
 
 

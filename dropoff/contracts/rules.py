@@ -17,7 +17,17 @@ from math import ceil, floor
 from typing import Any, Final, NamedTuple, Protocol, cast
 
 from dropoff.contracts.drafts import candidates, draft
-from dropoff.contracts.places import NUMBERS, TYPES, Contract, Json, Place, field_schemas, item_schemas, types_named
+from dropoff.contracts.places import (
+    NUMBERS,
+    TYPES,
+    Contract,
+    Json,
+    Place,
+    field_schemas,
+    item_schemas,
+    types_named,
+    word_of,
+)
 from dropoff.core import payload
 
 _STRINGS, _ARRAYS, _OBJECTS = frozenset({"string"}), frozenset({"array"}), frozenset({"object"})
@@ -58,8 +68,8 @@ class Asked(NamedTuple):
 def types(asked: Asked) -> Iterator[Difference]:
     lost = sorted(asked.old.types - types_named(asked.part["type"]))
     if lost:
-        pieces = [asked.old.also({"type": _word(name)}) for name in lost]
-        names = " or ".join(dict.fromkeys(map(_word, lost)))
+        pieces = [asked.old.also({"type": word_of(name)}) for name in lost]
+        names = " or ".join(dict.fromkeys(map(word_of, lost)))
         yield asked.differs(
             f"may not be {names} any more", lambda: (each for one in pieces for each in candidates(one))
         )
@@ -81,10 +91,6 @@ def shown(values: list[Any]) -> str:
 
 
 SHOWN: Final = 3
-
-
-def _word(type_name: str) -> str:
-    return "number" if type_name == "fraction" else type_name
 
 
 # ---- counts -------------------------------------------------------------------------------------------------------

@@ -37,10 +37,8 @@ T = TypeVar("T")
 
 ROUNDS: Final = 5  # two are enough unless somebody changes the same record at the same time, again and again
 
-REFUSED_BY_RECORDS: Final = (
-    *(NotAllowed, QueueUnknown, QueueNeeded),
-    *(PayloadInvalid, PayloadTooLarge, NextInvalid, ResultInvalid, SchemaUnknown),
-)
+BY_GRANTS: Final = (NotAllowed, QueueUnknown, QueueNeeded)
+BY_CONTRACTS: Final = (PayloadInvalid, PayloadTooLarge, NextInvalid, ResultInvalid, SchemaUnknown)
 # What a later step of an act may be refused with as it is, for it does not say that nothing was done. A refusal that is
 # added tomorrow is doubted.
 TRUE_AFTER_A_STEP: Final = (QueueNotEmpty,)
@@ -57,7 +55,7 @@ async def decided(store: Store, caller: Caller, decide: Callable[[Caller], Await
                 if stale.half_done:
                     from_now_on.enter_context(half_done())
                 caller = await renewed(store, caller)
-            except REFUSED_BY_RECORDS:
+            except (*BY_GRANTS, *BY_CONTRACTS):
                 now = await current(store, caller)
                 if now is caller and await store.queues(fresh=True) == known:
                     raise

@@ -1,6 +1,7 @@
 """How an act is done: in the operator's name, by the gate's word of now, as a step that is written into the ledger.
 
-An act that would change nothing succeeds and changes nothing, so that a set-up can be applied again and again.
+An act that would change nothing succeeds and changes nothing, so that a set-up can be applied again and again. What
+takes long to find out is found out in a process of its own (`apart`), within a bound of time.
 """
 
 import asyncio
@@ -8,7 +9,6 @@ from collections.abc import Awaitable, Callable
 from typing import Final, TypeVar, TypeVarTuple
 
 from dropoff.apart import LONGEST_S, apart
-from dropoff.contracts.gate import Gates
 from dropoff.core import policy
 from dropoff.core.caller import Caller
 from dropoff.core.deciding import decided, unfrozen
@@ -31,7 +31,6 @@ class Acting:
         self._unique = unique
         self.longest_s = LONGEST_S  # for one computation
         self._computing = asyncio.Lock()
-        self._gates = Gates(kept=16)  # of versions that somebody wants to know the meaning of
 
     async def _done(self, caller: Caller, doing: str, act: Callable[[Caller], Awaitable[T]]) -> T:
         """The act in the operator's name, who must be an admin by the gate's word of now: an act that finds nothing to

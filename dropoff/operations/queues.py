@@ -1,4 +1,4 @@
-"""Queues and their contracts: made, changed, paused, drained, removed."""
+"""Queues: made, changed, moved to another version of their schema, paused, drained, removed."""
 
 import asyncio
 from collections.abc import Mapping
@@ -6,19 +6,16 @@ from typing import Any, Final
 
 import msgspec
 
-from dropoff.apart import NotComputedError
-from dropoff.contracts import lint
-from dropoff.contracts.schema import Schema, hash_of, registered
-from dropoff.core import limits, payload
-from dropoff.core.answers import StoredSchema
+from dropoff.contracts.schema import Schema, registered
+from dropoff.core import limits
 from dropoff.core.caller import Caller
 from dropoff.core.deciding import decided, half_done, unfrozen
 from dropoff.core.handoff import HandoffId, QueueName
 from dropoff.core.queue import UNDER_WAY, Queue, QueueState
-from dropoff.core.refs import meant, name_of
-from dropoff.errors import ArgumentsInvalid, Problem, QueueExists, QueueNotEmpty, SchemaRefused, SchemaUnknown, length
+from dropoff.core.refs import name_of
+from dropoff.errors import ArgumentsInvalid, Problem, QueueExists, QueueNotEmpty, length
 from dropoff.operations.acting import invalid, require_name
-from dropoff.operations.moving import Meaning, Moving
+from dropoff.operations.schemas import Meaning, Schemas
 
 BEING_REMOVED: Final = "is being removed"
 
@@ -39,45 +36,8 @@ class NewQueue(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     retention_seconds: int = limits.RETENTION_MS_DEFAULT // 1_000
 
 
-class Queues(Moving):
-    """Acts on queues and schemas."""
-
-    async def push_schema(self, caller: Caller, name: str, content: Any) -> tuple[StoredSchema, bool]:
-        """Register content as the next version of this schema; the same content again is the version it has."""
-
-        async def push(caller: Caller) -> tuple[StoredSchema, bool]:
-            encoded = await self._admitted(name, content)
-            return await self.store.put_schema(caller, name, hash_of(encoded), encoded)
-
-        return await self._done(caller, "register schemas", push)
-
-    async def try_schema(self, caller: Caller, name: str, content: Any) -> tuple[StoredSchema, bool]:
-        """What `push_schema` would answer at this moment. Nothing is registered."""
-
-        async def look(_: Caller) -> tuple[StoredSchema, bool]:
-            encoded = await self._admitted(name, content)
-            versions = await self._versions(name)
-            hash = hash_of(encoded)
-            has = next((version for version, known in versions.items() if known == hash), None)
-            version = has or max(versions, default=0) + 1
-            return StoredSchema(ref=f"{name}@{version}", hash=hash, content=encoded), has is None
-
-        return await self._done(caller, "register schemas", look)
-
-    async def _admitted(self, name: str, content: Any) -> bytes:
-        """The schema in its one encoding, if it may be a contract."""
-        require_name("name", name, "dropoff schema push")
-        if problems := await self._judged(name, content):
-            raise SchemaRefused(name=name, problems=problems)
-        return payload.canonical(content)
-
-    async def _judged(self, name: str, content: Any) -> tuple[Problem, ...]:
-        if lint.is_quick(content):
-            return lint.judge(name, content)
-        try:
-            return await self._apart(lint.judge, name, content)
-        except NotComputedError as error:
-            return (Problem(path="schema", problem=f"could not be judged: {error}", expected="a smaller schema"),)
+class Queues(Schemas):
+    """Acts on queues."""
 
     async def add_queue(self, caller: Caller, new: NewQueue) -> Queue:
         """Make the queue; the same again is the same queue, other settings are `QueueExists`.
@@ -217,14 +177,6 @@ class Queues(Moving):
             return queue
         ref, hash = await self._pinned(ref) if ref else ("", "")
         return msgspec.structs.replace(queue, result_schema=ref, result_schema_hash=hash)
-
-    async def _pinned(self, ref: str) -> tuple[str, str]:
-        """`name@version` and hash of the schema that a reference means."""
-        known = await self.store.schemas()
-        wanted = meant(ref, known)
-        if wanted is None:
-            raise SchemaUnknown(schema=ref, known=tuple(known))
-        return wanted, known[wanted]
 
 
 def _other_contract(queue: Queue, ref: str) -> ArgumentsInvalid:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from dropoff.operations import Operations
-from dropoff.operations.moving import WITNESS_CHARS_MAX
+from dropoff.operations.schemas import WITNESS_CHARS_MAX
 from dropoff.storage.keys import Keys
 from tests.doors.http.house import BRIEF, WORK, Agent, Desk
 from tests.doors.http.test_refusals import problem

@@ -11,7 +11,7 @@ from dropoff.contracts import compare
 from dropoff.contracts.gate import Gate, Gates
 from dropoff.contracts.schema import Schema
 from dropoff.core.handoff import QueueName
-from dropoff.operations import moving
+from dropoff.operations import effects, schemas
 from dropoff.storage.keys import Keys
 from dropoff.storage.store import RedisStore
 from tests.doors.http.house import BRIEF, WORK, Agent, Desk, opened
@@ -135,7 +135,7 @@ async def test_an_example_says_where_and_what_and_little_of_the_payload(desk: De
         await scout.done("/v1/drop_off", {"payload": WORK | {"topic": long}})
     queue = await only_queue(desk, TRY, BRIEF | {"properties": BRIEF["properties"] | {"topic": {"const": "owls" * 30}}})
 
-    assert (queue["would_not_fit"], len(queue["examples"])) == (4, moving.EXAMPLES_MAX)
+    assert (queue["would_not_fit"], len(queue["examples"])) == (4, effects.EXAMPLES_MAX)
     for one in queue["examples"]:
         assert one["path"] == "payload.topic"
         assert one["problem"].startswith('must be "owls')
@@ -184,7 +184,7 @@ async def test_no_more_is_looked_at_than_there_is_room_for(desk: Desk, monkeypat
     seen: dict[str, tuple[int, int, int]] = {}
     for name, bound in (("HANDOFFS_MAX", 3), ("BYTES_MAX", 2 * size), ("SECONDS_MAX", -1.0)):
         with monkeypatch.context() as less:
-            less.setattr(moving, name, bound)
+            less.setattr(effects, name, bound)
             queue = await only_queue(desk)
             seen[name] = queue["waiting"], queue["looked_at"], queue["would_not_fit"]
 
@@ -221,13 +221,13 @@ async def test_others_have_their_turn_between_large_payloads(desk: Desk, empty_s
     await desk.queue("large", {"type": "object"})
     scout, count = await desk.agent("scout", "drop:large"), 6
     for _ in range(count):
-        payload = {"text": "x" * moving.SLICE_BYTES}
+        payload = {"text": "x" * effects.SLICE_BYTES}
         await scout.done("/v1/drop_off", {"queue": "large", "payload": payload})
     queue = (await empty_store.queues(fresh=True))[QueueName("large")]
     gates = Watched()
     others = asyncio.create_task(gates.take_turns())
 
-    found = await moving.effects(empty_store, gates, queue, Schema.of("large", 2, {"type": "object"}))
+    found = await effects.effects(empty_store, gates, queue, Schema.of("large", 2, {"type": "object"}))
 
     others.cancel()
     assert found.looked_at == len(gates.noted) == len({*gates.noted}) == count
@@ -235,7 +235,7 @@ async def test_others_have_their_turn_between_large_payloads(desk: Desk, empty_s
 
 async def test_more_than_a_page_is_looked_at(desk: Desk):
     scout = await desk.agent("scout", "drop:research")
-    count = 2 * moving.PAGE + 5
+    count = 2 * effects.PAGE + 5
     for _ in range(count):
         await drop(scout, "public")
 
@@ -246,7 +246,7 @@ async def test_more_than_a_page_is_looked_at(desk: Desk):
 
 async def test_queues_for_which_there_is_no_time_are_counted(desk: Desk, monkeypatch: pytest.MonkeyPatch):
     await desk.operator.done("/v1/queues", {"name": "again", "schema": "research"})
-    monkeypatch.setattr(moving, "REPORT_S_MAX", -1.0)
+    monkeypatch.setattr(schemas, "REPORT_S_MAX", -1.0)
 
     told = await desk.operator.done(TRY, NARROW)
 

@@ -1,70 +1,35 @@
-"""What another version of a contract means: for those who know the one before, and for what its queues hold now.
+"""Schemas: registered, and what another version of one means.
 
-Said when it is registered, which by itself moves nothing, and before a queue is moved to it. It is a look and no
-promise: work comes and goes meanwhile. So that it holds up nobody it is bounded in handoffs, bytes and time, and says
-how far it came; what it has not looked at, it does not judge.
+Said when it is registered, which by itself moves nothing, and before a queue is moved to it: for those who know the
+version before, and for what the queues hold now (`effects.py`).
 """
 
 import asyncio
 import logging
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Final
+from collections.abc import Callable
+from typing import Any, Final
 
 import msgspec
 
 from dropoff.apart import NotComputedError
+from dropoff.contracts import lint
 from dropoff.contracts.compare import Change, Comparison, compare
-from dropoff.contracts.gate import Gate, Gates
-from dropoff.contracts.schema import Schema, registered
+from dropoff.contracts.gate import Gates
+from dropoff.contracts.schema import Schema, hash_of, registered
 from dropoff.core import payload
 from dropoff.core.answers import StoredSchema
 from dropoff.core.caller import Caller
-from dropoff.core.handoff import AgentName, HandoffId, QueueName
-from dropoff.core.queue import Queue, QueueFigures
-from dropoff.core.refs import name_of, version_of
+from dropoff.core.queue import Queue
+from dropoff.core.refs import meant, name_of, version_of
 from dropoff.core.store import Store
-from dropoff.errors import DropoffError, Problem, SchemaIncompatible
-from dropoff.operations.acting import Acting
+from dropoff.errors import DropoffError, Problem, SchemaIncompatible, SchemaRefused, SchemaUnknown
+from dropoff.operations.acting import Acting, require_name
+from dropoff.operations.effects import Effects, effects
 
 log = logging.getLogger("dropoff.operations")
 
-HANDOFFS_MAX: Final = 10_000  # of one queue: 14 us each through the gate, and some more to read it
-BYTES_MAX: Final = 64 << 20  # of their payloads
-SECONDS_MAX: Final = 3.0  # for one queue, whatever its payloads cost the gate
 REPORT_S_MAX: Final = 10.0  # after this no further queue is begun: a command waits 30 s for its answer
-PAGE: Final = 32  # handoffs that are read at once: at worst 8 MB
-SLICE_BYTES: Final = 65_536  # judged at once, before others have their turn: 0.6 ms
-EXAMPLES_MAX: Final = 3
 WITNESS_CHARS_MAX: Final = 300  # in a refusal; a look at what a version means shows the whole
-
-
-class Misfit(msgspec.Struct, frozen=True, kw_only=True):
-    """A handoff that would not fit, and the first problem with it."""
-
-    handoff_id: HandoffId
-    path: str
-    problem: str
-
-
-class Picker(msgspec.Struct, frozen=True, kw_only=True):
-    """Who picked up within the last hour, and by which version that had been judged."""
-
-    agent: AgentName
-    schema: str
-    seconds_ago: int
-
-
-class Effects(msgspec.Struct, frozen=True, kw_only=True):
-    """What a schema means for one queue. `waiting` counts all that nobody holds yet: waiting, scheduled or held."""
-
-    queue: QueueName
-    pinned_now: str
-    waiting: int
-    looked_at: int  # where it is less than `waiting`: the first in line
-    would_not_fit: int  # of those looked at
-    examples: tuple[Misfit, ...]
-    picked_up: tuple[Picker, ...]
 
 
 class Meaning(msgspec.Struct, frozen=True, kw_only=True):
@@ -77,61 +42,51 @@ class Meaning(msgspec.Struct, frozen=True, kw_only=True):
     untold: str = ""  # the code of what kept all this from being found out
 
 
-async def effects(store: Store, gates: Gates, queue: Queue, schema: Schema) -> Effects:
-    """What it would mean now if the queue had this schema. Nothing is changed."""
-    figures = (await store.figures([queue.name])).get(queue.name, QueueFigures())
-    look = _Look(gates.of(schema))
-    await look.along(store, await store.unleased(queue.name, HANDOFFS_MAX))
-    return Effects(
-        queue=queue.name,
-        pinned_now=queue.schema,
-        waiting=figures.waiting + figures.scheduled + figures.held,
-        looked_at=look.looked_at,
-        would_not_fit=look.would_not_fit,
-        examples=tuple(look.examples),
-        picked_up=tuple(
-            Picker(agent=pick.agent, schema=pick.schema, seconds_ago=pick.ago_ms // 1_000)
-            for pick in await store.picked_lately(queue.name)
-        ),
-    )
+class Schemas(Acting):
+    """Acts on schemas."""
 
+    def __init__(self, store: Store, unique: Callable[[int], bytes]) -> None:
+        super().__init__(store, unique)
+        self._gates = Gates(kept=16)  # of versions that somebody wants to know the meaning of
 
-@dataclass
-class _Look:
-    """One walk along what waits, with a gate that is not in force yet."""
+    async def push_schema(self, caller: Caller, name: str, content: Any) -> tuple[StoredSchema, bool]:
+        """Register content as the next version of this schema; the same content again is the version it has."""
 
-    gate: Gate
-    looked_at: int = 0
-    would_not_fit: int = 0
-    read_bytes: int = 0
-    examples: list[Misfit] = field(default_factory=list[Misfit])
+        async def push(caller: Caller) -> tuple[StoredSchema, bool]:
+            encoded = await self._admitted(name, content)
+            return await self.store.put_schema(caller, name, hash_of(encoded), encoded)
 
-    async def along(self, store: Store, line: Sequence[HandoffId]) -> None:
-        now = asyncio.get_running_loop().time
-        ends, pause_at = now() + SECONDS_MAX, SLICE_BYTES
-        for start in range(0, len(line), PAGE):
-            for id, raw in (await store.payloads(line[start : start + PAGE])).items():
-                if self.read_bytes + len(raw) > BYTES_MAX or now() > ends:
-                    return
-                self.take(id, raw)
-                if self.read_bytes >= pause_at:
-                    pause_at = self.read_bytes + SLICE_BYTES
-                    await asyncio.sleep(0)
+        return await self._done(caller, "register schemas", push)
 
-    def take(self, id: HandoffId, raw: bytes) -> None:
-        value = msgspec.json.decode(raw)
-        self.looked_at += 1
-        self.read_bytes += len(raw)
-        if self.gate.fits(value):
-            return
-        self.would_not_fit += 1
-        if len(self.examples) < EXAMPLES_MAX:
-            first = self.gate.judge(value)[0]
-            self.examples.append(Misfit(handoff_id=id, path=first.path, problem=first.problem))
+    async def try_schema(self, caller: Caller, name: str, content: Any) -> tuple[StoredSchema, bool]:
+        """What `push_schema` would answer at this moment. Nothing is registered."""
 
+        async def look(_: Caller) -> tuple[StoredSchema, bool]:
+            encoded = await self._admitted(name, content)
+            versions = await self._versions(name)
+            hash = hash_of(encoded)
+            has = next((version for version, known in versions.items() if known == hash), None)
+            version = has or max(versions, default=0) + 1
+            return StoredSchema(ref=f"{name}@{version}", hash=hash, content=encoded), has is None
 
-class Moving(Acting):
-    """Says what a version of a schema means."""
+        return await self._done(caller, "register schemas", look)
+
+    async def _admitted(self, name: str, content: Any) -> bytes:
+        """The schema in its one encoding, if it may be a contract."""
+        require_name("name", name, "dropoff schema push")
+        if problems := await self._judged(name, content):
+            raise SchemaRefused(name=name, problems=problems)
+        return payload.canonical(content)
+
+    async def _judged(self, name: str, content: Any) -> tuple[Problem, ...]:
+        if lint.is_quick(content):
+            return lint.judge(name, content)
+        try:
+            return await self._apart(lint.judge, name, content)
+        except NotComputedError as error:
+            return (Problem(path="schema", problem=f"could not be judged: {error}", expected="a smaller schema"),)
+
+    # ---- what a version means ---------------------------------------------------------------------------------------
 
     async def compared(self, old: Schema, new: Schema) -> Comparison:
         """What `new` means for those who know `old`: apart, for of 64 values each it may take 0.1 s to find out."""
@@ -214,3 +169,11 @@ class Moving(Acting):
                 break
             found.append(await effects(self.store, self._gates, queue, schema))
         return tuple(found), len(named) - len(found)
+
+    async def _pinned(self, ref: str) -> tuple[str, str]:
+        """`name@version` and hash of the schema that a reference means."""
+        known = await self.store.schemas()
+        wanted = meant(ref, known)
+        if wanted is None:
+            raise SchemaUnknown(schema=ref, known=tuple(known))
+        return wanted, known[wanted]
