@@ -56,7 +56,7 @@ async def decided(store: Store, caller: Caller, decide: Callable[[Caller], Await
                     from_now_on.enter_context(half_done())
                 caller = await renewed(store, caller)
             except (*BY_GRANTS, *BY_CONTRACTS):
-                now = await current(store, caller)
+                now = await unfrozen(store, caller)
                 if now is caller and await store.queues(fresh=True) == known:
                     raise
                 caller = now

@@ -17,7 +17,7 @@ from dropoff.core.caller import Caller
 from dropoff.core.deciding import current
 from dropoff.core.handoff import QueueName
 from dropoff.core.requests import Complete, DropOff, Next, PickUp
-from dropoff.errors import NextInvalid, PayloadInvalid, PayloadTooLarge, Unauthenticated
+from dropoff.errors import Frozen, NextInvalid, PayloadInvalid, PayloadTooLarge, Unauthenticated
 from dropoff.storage.store import RedisStore
 from tests.fundamentals.conftest import BRIEF, House
 from tests.look import Look
@@ -134,3 +134,21 @@ async def test_who_waits_is_not_kept_from_work_by_one_who_cannot_read_it(house: 
 
     assert isinstance(await within("the new worker to have it", new), PickedUp)
     old.cancel()
+
+
+async def test_a_frozen_agent_hears_that_it_is_frozen_whatever_it_brings(house: House, look: Look):
+    """Not what is wrong with its payload or its result, and not that it should try again in a few seconds."""
+    await house.operations.edit_queue(house.operator, "research", {"result_schema": "brief"})
+    await house.broker.drop_off(house.scout, DropOff(payload=OLD))
+    picked = await house.takes(house.writer)
+    assert picked
+    for who in ("scout", "writer"):
+        await house.operations.freeze(house.operator, who)
+
+    async with look.nothing_changes():
+        with pytest.raises(Frozen):
+            await house.broker.drop_off(house.scout, DropOff(payload=NEW))
+        with pytest.raises(Frozen):
+            await house.broker.drop_off(house.scout, DropOff(queue="nowhere", payload=OLD))
+        with pytest.raises(Frozen):
+            await house.broker.complete(house.writer, Complete(lease_id=picked.lease.id, result=NEW))
