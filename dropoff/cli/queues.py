@@ -117,7 +117,7 @@ def rejections(session: Session, name: str) -> None:
 
 
 def _fault_cells(one: Answer) -> list[str]:
-    place = "elsewhere" if one["what"] == "more" else one["place"] or "/"
+    place = "elsewhere" if one["what"] == "more" else one["place"] or "(the whole)"
     return [one["schema"], place, WHAT.get(one["what"], one["what"]), f"{one['count']:,}", one["last"]]
 
 
