@@ -28,6 +28,7 @@ T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
 LONGEST_S: Final = 10.0  # what is computed so takes half a second; the rest is for a machine that is busy
+ENDING_S: Final = 2.0  # for a killed process to be gone; the next call waits no longer, whatever holds this one
 NICE: Final = 10  # callers come first
 
 
@@ -50,7 +51,9 @@ async def apart(function: Callable[[*Ts], T], *args: *Ts, longest_s: float = LON
     finally:
         with suppress(ProcessLookupError):
             process.kill()
-        await process.communicate()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(ENDING_S):
+                await process.communicate()
     return answer
 
 

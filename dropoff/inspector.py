@@ -132,13 +132,13 @@ class Inspector:
         return await self.store.schemas()
 
     async def schema(self, caller: Caller, ref: str) -> StoredSchema:
-        """By `name@version`, or the newest of that name."""
+        """By `name@version`, or the newest of that name. Raises `SchemaUnknown`, also where what it says is lost."""
         policy.require_admin(await unfrozen(self.store, caller), "look at schemas")
         known = await self.store.schemas()
         wanted = meant(ref, known)
         found = await self.store.schema(known[wanted]) if wanted else None
         if found is None:
-            raise SchemaUnknown(schema=ref, known=tuple(known))
+            raise SchemaUnknown(schema=wanted or ref, known=tuple(known))
         return msgspec.structs.replace(found, ref=wanted)
 
     async def entries(self, caller: Caller, after: str, at_most: int) -> tuple[Entry, ...]:

@@ -59,6 +59,14 @@ async def hanging(said: Path) -> int:
     return int(said.read_text())
 
 
+def leave_a_child(said: str) -> None:
+    """A child that holds the answer's pipe open after its parent, which hangs, too."""
+    if os.fork():
+        while True:
+            signal.pause()
+    hang(said)
+
+
 async def gone(pid: int) -> None:
     async def is_gone() -> bool:
         try:
@@ -104,6 +112,17 @@ async def test_what_takes_too_long_is_given_up_and_its_process_is_gone(hang: Cal
         await within("it to be given up", apart(hang, str(tmp_path / "said"), longest_s=5))
 
     await gone(await hanging(tmp_path / "said"))
+
+
+@needs_proc
+async def test_nobody_waits_for_a_process_that_does_not_end(tmp_path: Path):
+    """It is killed, and its pipe stays open all the same."""
+    with pytest.raises(NotComputedError, match=r"^it takes longer than 3 s$"):
+        await within("it to be given up", apart(leave_a_child, str(tmp_path / "said"), longest_s=3))
+
+    child = await hanging(tmp_path / "said")
+    os.kill(child, signal.SIGKILL)
+    await gone(child)
 
 
 @needs_proc

@@ -1,5 +1,7 @@
 """What the queues that an agent may use demand of it."""
 
+from collections.abc import Awaitable
+
 import msgspec
 
 from dropoff.broker.asking import Asking
@@ -10,14 +12,15 @@ from dropoff.core.deciding import current
 from dropoff.core.handoff import QueueName
 from dropoff.core.queue import Queue
 from dropoff.core.requests import Describe
+from dropoff.errors import SchemaUnknown
 
 
 class Description(msgspec.Struct, frozen=True, kw_only=True):
-    """A queue as an agent needs to know it."""
+    """A queue as an agent needs to know it. A schema that it names and that is not here is lost."""
 
     queue: Queue
     may: tuple[str, ...]
-    schema: Schema
+    schema: Schema | None = None
     result_schema: Schema | None = None
 
 
@@ -38,8 +41,16 @@ class Describing(Asking):
             Description(
                 queue=queues[name],
                 may=tuple(policy.DOING[act] for act in ("drop", "pick") if name in names[act]),
-                schema=await self._contracts.schema(queues[name]),
-                result_schema=await self._contracts.result_schema(queues[name]),
+                schema=await _unless_lost(self._contracts.schema(queues[name])),
+                result_schema=await _unless_lost(self._contracts.result_schema(queues[name])),
             )
             for name in wanted
         ]
+
+
+async def _unless_lost(schema: Awaitable[Schema | None]) -> Schema | None:
+    """One queue whose schema is lost must not hide all the others, and with them every tool."""
+    try:
+        return await schema
+    except SchemaUnknown:
+        return None

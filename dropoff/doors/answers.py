@@ -161,21 +161,31 @@ def described(queues: list[Description]) -> Answer:
 
 
 def _description(one: Description) -> Content:
-    result_schema = one.result_schema
+    schema, result_schema = one.schema, one.result_schema
     return _present(
         {
             "queue": one.queue.name,
             "you_may": list(one.may),
             "purpose": one.queue.purpose,
-            "schema_name": one.schema.ref,
+            "schema_name": one.queue.schema,
             "lease_seconds": one.queue.lease_ms // 1_000,
             "max_attempts": one.queue.attempts_max,
             "max_bytes": one.queue.payload_bytes_max,
-            "example": example(one.schema),
-            "schema": one.schema.as_object(),
-            "result_schema_name": result_schema.ref if result_schema else "",
+            "example": example(schema) if schema else None,
+            "schema": schema.as_object() if schema else None,
+            "result_schema_name": one.queue.result_schema,
             "result_schema": result_schema.as_object() if result_schema else None,
+            "hint": _lost(one),
         }
+    )
+
+
+def _lost(one: Description) -> str:
+    """Which of its schemas the store has lost: nothing can be dropped off by it, or completed, until it is back."""
+    pinned = ((one.queue.schema, one.schema), (one.queue.result_schema, one.result_schema))
+    lost = " and ".join(f"'{ref}'" for ref, schema in pinned if ref and schema is None)
+    return (
+        f"The store has lost the content of schema {lost}. Tell your operator, who can push it again." if lost else ""
     )
 
 

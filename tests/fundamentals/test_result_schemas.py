@@ -271,3 +271,19 @@ async def test_who_picks_up_and_who_drops_off_are_shown_what_a_result_must_be(ho
     await set_to(house, "")
     [shown] = await house.broker.describe(house.scout, Describe())
     assert shown.result_schema is None
+
+
+@pytest.mark.parametrize("ref", ["brief@1", "answer@1"])
+async def test_a_schema_that_is_lost_is_left_out_of_what_is_described(
+    house: House, held: PickedUp, look: Look, ref: str
+):
+    """And nothing else is: the other schema is there, and so is the queue's name for the one that is lost."""
+    lost = (await house.store.schemas())[ref]
+    await look.client.delete(house.store.keys.of("schema", hash=lost))
+    broker = Broker(house.store, Gates(), secrets.token_bytes)
+
+    for request in (Describe(), Describe(queue="research")):
+        [shown] = await broker.describe(house.scout, request)
+        assert (shown.queue.schema, shown.queue.result_schema) == ("brief@1", "answer@1")
+        here = {one.ref for one in (shown.schema, shown.result_schema) if one}
+        assert here == {"brief@1", "answer@1"} - {ref}

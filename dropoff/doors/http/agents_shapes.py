@@ -127,11 +127,12 @@ class DescribedQueue(Shape, frozen=True, kw_only=True):
     lease_seconds: int
     max_attempts: int
     max_bytes: int
-    schema: Payload
+    schema: Payload = {}
     purpose: str = ""
     example: Any = None
     result_schema_name: str = ""
     result_schema: Payload = {}
+    hint: str = ""
 
 
 class DescribeAnswer(Shape, frozen=True, kw_only=True):

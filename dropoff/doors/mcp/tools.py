@@ -37,6 +37,10 @@ NAMED_ELSEWHERE: Final = (*subschemas.ANCHORS, "$id", "$schema")  # of no use on
 
 Json = dict[str, Any]
 
+LOST: Final = Schema.of(
+    "lost", 1, {"type": "object", "description": "Its schema is lost. Tell your operator, who can push it again."}
+)  # stands for what the store has lost
+
 
 class Embedded(NamedTuple):
     """A schema as a part of another: what stands in its place, and what stands at the root of the whole."""
@@ -132,7 +136,7 @@ def _chars(contracts: Sequence[tuple[Schema, list[str]]]) -> int:
 def _show_result(schema: Json, queues: Sequence[Description]) -> None:
     """Put the result schema of the one queue in the place of `result`; where no queue has one, any object is right."""
     plain: Json = schema["properties"]["result"]
-    contracts = [one.result_schema for one in queues if one.result_schema]
+    contracts = [one.result_schema or LOST for one in queues if one.queue.result_schema]
     if len(queues) == len(contracts) == 1 and len(contracts[0].content.decode()) <= SCHEMAS_CHARS_MAX:
         shown = embedded(contracts[0], AT_RESULT, f"{queues[0].queue.name}{UNDER}")
         schema["properties"]["result"] = {"description": plain["description"]} | shown.content
@@ -148,7 +152,8 @@ def _by_contract(queues: Sequence[Description]) -> list[tuple[Schema, list[str]]
     """The schemas of these queues, each once, with the queues that share it."""
     found: dict[str, tuple[Schema, list[str]]] = {}
     for one in queues:
-        found.setdefault(one.schema.hash, (one.schema, []))[1].append(one.queue.name)
+        schema = one.schema or LOST
+        found.setdefault(schema.hash, (schema, []))[1].append(one.queue.name)
     return list(found.values())
 
 

@@ -311,6 +311,17 @@ async def test_a_version_whose_content_is_lost_is_said_to_be_and_can_be_put_back
     assert (await desk.operator.done(EDIT, {"schema": "research@2"}))["schema"] == "research@2"
 
 
+async def test_the_newest_version_whose_content_is_lost_is_no_unknown_one(desk: Desk, server: Server, keys: Keys):
+    """Who names no version hears the same."""
+    await desk.operator.done(PUSH, WIDE)
+    await lose(server, keys, desk, "research@2")
+
+    for ref in ("research", "research@2"):
+        told = problem(await desk.operator.ask(f"/v1/schemas/{ref}"), 404, "schema_unknown")
+        assert "The store has lost the content of schema 'research@2'" in told["detail"]
+    assert (await desk.operator.seen("/v1/schemas/research@1"))["schema"] == "research@1"
+
+
 async def test_away_from_a_version_whose_content_is_lost_it_moves_if_that_is_meant(
     desk: Desk, server: Server, keys: Keys, refused: Refused
 ):

@@ -11,11 +11,13 @@ from hypothesis import strategies as st
 from dropoff.contracts import lint
 from dropoff.contracts.gate import compile_schema
 from dropoff.demo.editor import DRAFTS, GRANTS, RESEARCH
+from dropoff.doors.mcp.tools import LOST
 from dropoff.doors.verbs import VERBS
 from tests.contracts.pairs import PAYLOADS, SLOW, contracts
 from tests.doors.mcp.conftest import NOTES, Desk
 from tests.doors.mcp.listed import CASES, COMMAND, FILE, Case, made, read_by_a_model, shipped, shown
 from tests.doors.mcp.wire import MODERN, Agent, Wire
+from tests.look import Look
 
 Open = Callable[[Agent], Wire]
 Json = dict[str, Any]
@@ -165,3 +167,47 @@ async def test_a_queue_is_described_by_the_name_of_its_own_schema(wire: Open, de
         await desk.queue(name, NOTES)
     described = (await wire(await desk.agent("one", "drop:first", "drop:second")).call("describe_queues")).content
     assert [one["schema_name"] for one in described["queues"]] == ["first@1", "second@1"]
+
+
+async def test_a_schema_that_is_lost_hides_no_tool_and_no_other_queue(wire: Open, desk: Desk, look: Look) -> None:
+    """What is lost is said for its queue only; the payload there is any object."""
+    await desk.queue("notes", NOTES)
+    line = wire(await desk.agent("both", "drop:research", "drop:notes", "pick:notes"))
+    whole = await line.tools()
+    lost = (await desk.store.schemas())["research@1"]
+    await look.client.delete(desk.store.keys.of("schema", hash=lost))
+    desk.broker._contracts._schemas.clear()  # as if it had just been started
+
+    tools = await line.tools()
+
+    assert list(tools) == list(whole)
+    of_notes, of_research = tools["drop_off"]["inputSchema"]["properties"]["payload"]["anyOf"]
+    assert (of_notes["title"], of_notes["properties"]) == ("notes", NOTES["properties"])
+    assert of_research == {"title": "research"} | LOST.as_object()
+    notes, research = (await line.call("describe_queues")).content["queues"]
+    assert (notes["schema"], "hint" in notes) == (NOTES, False)
+    assert research["schema_name"] == "research@1"
+    assert "schema" not in research
+    assert research["hint"] == (
+        "The store has lost the content of schema 'research@1'. Tell your operator, who can push it again."
+    )
+
+
+async def test_a_result_schema_that_is_lost_hides_no_tool(wire: Open, desk: Desk, look: Look) -> None:
+    answer = {**NOTES, "title": "Answer"}
+    await desk.operations.push_schema(desk.operator, "answer", answer)
+    await desk.queue("asked", NOTES, result_schema="answer")
+    line = wire(await desk.agent("worker", "pick:asked"))
+    whole = await line.tools()
+    lost = (await desk.store.schemas())["answer@1"]
+    await look.client.delete(desk.store.keys.of("schema", hash=lost))
+    desk.broker._contracts._schemas.clear()  # as if it had just been started
+
+    tools = await line.tools()
+
+    assert list(tools) == list(whole)
+    result = tools["complete_handoff"]["inputSchema"]["properties"]["result"]
+    assert result.keys() == {"type", "description"}
+    [shown] = (await line.call("describe_queues")).content["queues"]
+    assert (shown["schema"], shown["result_schema_name"], "result_schema" in shown) == (NOTES, "answer@1", False)
+    assert "'answer@1'" in shown["hint"]
