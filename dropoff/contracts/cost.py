@@ -5,7 +5,8 @@ into every error. Measured: 2,000 bad names in one object of 2,000 fields are 4 
 of `anyOf`, 18 levels deep, of which every branch fails, is 114 s and 13 GB. So the copies are estimated before they
 are asked for. The estimate is meant to be too high rather than too low:
 
-- an error holds the value it is about, so a value at depth d is copied by the errors of d places;
+- an error holds the value it is about, so a value at depth d is copied by the errors of d places; a long text counts
+  as many values, and is gone through once more by every pattern;
 - a place has as many errors as the schema has demands: `required` gives one for each missing name, `propertyNames` one
   for each field, any other keyword one; and what was demanded is copied too, all of a long `enum`;
 - a failing `anyOf` holds the errors of all its branches, and `allOf` gives those of all its parts, so each one inside
@@ -19,6 +20,7 @@ from dropoff.contracts import subschemas
 from dropoff.core import payload
 
 COPIES_MAX: Final = 60_000  # at 0.8 µs and 230 bytes each: 50 ms and 14 MB for the worst refusal
+CHARS_A_VALUE: Final = 1_000  # of a long text or name: 250,000 are 0.8 ms a copy, 0.5 ms a pattern
 BYTES_A_VALUE: Final = 8  # of a short word or number as JSON, quotes and comma included
 
 
@@ -29,6 +31,7 @@ class Cost:
         schemas = [schema.content for schema in subschemas.walk(content)]
         self._errors_a_place = max(_errors_a_place(schema) for schema in schemas)
         self._names_checked = any("propertyNames" in schema for schema in schemas)
+        self._patterns = sum(("pattern" in one) + len(one.get("patternProperties", ())) for one in schemas)
         self._branches = max(_branches(schema) for schema in schemas)
         self._branching = sum(_branches(schema) > 0 for schema in schemas)
         self._nested = nested_branches(content)
@@ -36,12 +39,14 @@ class Cost:
 
     def copies(self, value: object) -> int:
         """The estimate for this value."""
-        copies = widest = depth = 0
+        copies = widest = depth = long = 0
         level = [value]
         while level:
             depth += 1
             nested = self._branching * depth if self._nested is None else self._nested
-            copies += depth * len(level) * max(1, self._branches) ** nested
+            texts = sum(_chars(item) // CHARS_A_VALUE for item in level)
+            long += texts
+            copies += depth * (len(level) + texts) * max(1, self._branches) ** nested
             below: list[object] = []
             for item in level:
                 if isinstance(item, dict):
@@ -51,7 +56,14 @@ class Cost:
                 elif isinstance(item, list):
                     below += cast("list[object]", item)
             level = below
-        return copies * (self._errors_a_place + (widest if self._names_checked else 0))
+        return copies * (self._errors_a_place + (widest if self._names_checked else 0)) + long * self._patterns
+
+
+def _chars(item: object) -> int:
+    """Of its own text: a string's, or an object's names."""
+    if isinstance(item, str):
+        return len(item)
+    return sum(map(len, cast("dict[str, object]", item))) if isinstance(item, dict) else 0
 
 
 def nested_branches(content: dict[str, Any]) -> int | None:

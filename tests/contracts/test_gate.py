@@ -196,6 +196,14 @@ BOMBS = {
         {"a": [{"i": each % 3_999} for each in range(4_000)]},
     ),
     "^(a+)+$": ({"properties": {"a": {"pattern": "^(a+)+$"}}}, {"a": "a" * 100_000 + "!"}),
+    "one long text is wrong in 200 ways": (
+        {"properties": {"a": {"allOf": [{"maxLength": each} for each in range(200)]}}},
+        {"a": "x" * 250_000},
+    ),
+    "300 patterns for one long text": (
+        {"properties": {"a": {"allOf": [{"pattern": f"[x-z]y{n}"} for n in range(300)]}}},
+        {"a": "x" * 250_000},
+    ),
     "a name of 200,000 characters": ({"properties": {"b": True}, "additionalProperties": False}, {"a" * 200_000: 1}),
 }
 
@@ -228,6 +236,23 @@ def test_what_is_too_dear_to_explain_is_told_its_first_problem_and_that_there_ma
 
     assert (first.path, first.problem) == ("payload.a[0]", "is an integer, not a string")
     assert "too many parts" in more.problem
+
+
+@pytest.mark.parametrize("long", [{"a": "x" * 250_000}, {"x" * 250_000: 1}])
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"allOf": [{"properties": {"a": {"maxLength": each}}} for each in range(200)]},
+        {"properties": {"a": {"type": "integer"}}, "$defs": {f"d{n}": {"pattern": str(n)} for n in range(300)}},
+        {"patternProperties": {f"a{n}": True for n in range(300)}},
+    ],
+)
+def test_long_text_counts_as_many_values_and_once_for_every_pattern(content: dict[str, Any], long: dict[str, Any]):
+    """Short text of the same shape is explained."""
+    counted = cost.Cost({"type": "object", **content})
+
+    assert counted.copies(long) > cost.COPIES_MAX
+    assert counted.copies({name[:9]: value if value == 1 else "x" for name, value in long.items()}) < cost.COPIES_MAX
 
 
 def test_an_ordinary_payload_is_never_too_dear():

@@ -317,7 +317,7 @@ async def test_the_newest_version_whose_content_is_lost_is_no_unknown_one(desk: 
     await lose(server, keys, desk, "research@2")
 
     for ref in ("research", "research@2"):
-        told = problem(await desk.operator.ask(f"/v1/schemas/{ref}"), 404, "schema_unknown")
+        told = problem(await desk.operator.look(f"/v1/schemas/{ref}"), 404, "schema_unknown")
         assert "The store has lost the content of schema 'research@2'" in told["detail"]
     assert (await desk.operator.seen("/v1/schemas/research@1"))["schema"] == "research@1"
 
