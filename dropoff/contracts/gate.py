@@ -137,6 +137,7 @@ def compile_schema(content: dict[str, Any] | bool, pattern_bytes_max: int = PATT
         raise CannotCompileError(error) from None
 
 
+@lru_cache(maxsize=1_000)
 def pattern_bytes(pattern: str) -> int | None:
     """How large it is once compiled, at most: a power of two. None if it is not linear, or beyond the bound."""
     bytes_max = PATTERN_BYTES_LEAST

@@ -17,7 +17,7 @@ from typing import Any, Final, cast
 import msgspec
 from jsonschema import Draft202012Validator
 
-from dropoff.contracts import evaluations, gate, subschemas
+from dropoff.contracts import evaluations, gate, prices, subschemas
 from dropoff.core import limits, payload
 from dropoff.core.handoff import NAME
 from dropoff.errors import PayloadTooLarge, Problem, SchemaRefused
@@ -49,6 +49,7 @@ def judge(name: str, content: object, *, any_root: bool = False) -> tuple[Proble
         lambda: _cost(content),
         lambda: _specification(content),
         lambda: _rules(content),
+        lambda: _price(content),
         lambda: _gate(content),
     )
     named = () if NAME.match(name) else (Problem(path="name", problem="is no name", expected="like research.facts"),)
@@ -122,6 +123,18 @@ def _rules(content: object) -> Iterator[Problem]:
     if isinstance(content, dict):
         for rule in RULES:
             yield from rule(cast("dict[str, Any]", content))
+
+
+def _price(content: object) -> Iterator[Problem]:
+    """After the rules, by which every pattern compiles."""
+    if not isinstance(content, dict):
+        return
+    price = prices.price(cast("dict[str, Any]", content), lambda pattern: gate.pattern_bytes(pattern) or 0)
+    if price.options_ns > prices.OPTIONS_NS_MAX:
+        yield _problem((), "has too many options that are no strings for a value that may come 50,000 times", OPTIONS)
+    if price.patterns_bytes > prices.PATTERNS_BYTES_MAX:
+        problem = "has patterns for the same text that would hold everybody up, were it as long as it may be"
+        yield _problem((), problem, SHORTER)
 
 
 def _gate(content: object) -> Iterator[Problem]:
@@ -210,6 +223,9 @@ DEMANDS_MAX: Final = {
 
 LINEAR: Final = "a regular expression without look-around and back-references, small once its repetitions are unrolled"
 FEWER: Final = "fewer, or of smaller repetitions once they are unrolled: maxLength instead of .{1,500}"
+
+OPTIONS: Final = 'strings, fewer, or "type": "integer" beside integers'
+SHORTER: Final = "fewer, smaller once unrolled, or a maxLength beside each, which helps where the text comes but once"
 
 RULES: Final[tuple[Rule, ...]] = (
     refused_keywords, one_dialect, own_addresses, local_references, possible_demands, linear_patterns,

@@ -11,9 +11,10 @@ from typing import Any
 
 import pytest
 
-from dropoff.contracts import lint
+from dropoff.contracts import lint, prices
 from dropoff.contracts.evaluations import evaluations
-from dropoff.contracts.gate import CannotCompileError, compile_schema
+from dropoff.contracts.gate import CannotCompileError, compile_schema, pattern_bytes
+from dropoff.core import limits
 from dropoff.errors import SchemaRefused
 
 OBJECT = {"type": "object"}
@@ -318,3 +319,97 @@ def test_what_has_patterns_or_many_parts_is_not_judged_quickly(content: dict[str
 
 def test_an_ordinary_contract_is_judged_quickly():
     assert lint.is_quick(json.loads((SCHEMAS / "payloads" / "brief@1.json").read_text()))
+
+
+def field(content: dict[str, Any]) -> dict[str, Any]:
+    return OBJECT | {"properties": {"a": content}}
+
+
+def priced(content: dict[str, Any]) -> prices.Price:
+    return prices.price(content, lambda pattern: pattern_bytes(pattern) or 0)
+
+
+NUMBERS = [each + 0.5 for each in range(14)]
+MANY = {"schema": "has too many options that are no strings for a value that may come 50,000 times"}
+SLOW = "a[ab]{300}c"  # 1 µs for each byte of a long text
+LONG = {"schema": "has patterns for the same text that would hold everybody up, were it as long as it may be"}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        field({"enum": NUMBERS}),
+        field({"items": {"type": "integer", "enum": list(range(33))}}),
+        field({"items": {"enum": [f"{each}" for each in range(1_000)]}}),
+        field({"items": {"enum": [*"abcdefgh", 1, None, True]}}),
+        field({"items": {"properties": {name: {"enum": [1, 2.5, 3]} for name in "abcdefgh"}}}),
+    ],
+)
+def test_options_that_are_quickly_compared_or_seldom_are_taken(content: dict[str, Any]):
+    lint.require("research", content)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        *(field({keyword: {"enum": NUMBERS}}) for keyword in prices.REPEATS if keyword != "patternProperties"),
+        field({"patternProperties": {"^a": {"enum": NUMBERS}}}),
+        field({"contains": {"enum": [[each] for each in range(1_000)]}}),
+        field({"items": {"anyOf": [{"const": {"a": each}} for each in range(60)]}}),
+        field({"items": {"enum": list(range(34)), "type": "integer"}}),
+        field({"allOf": [{"items": {"const": each}} for each in range(6)]}),
+        field({"items": {"properties": {"a": {"$ref": "#/$defs/x"}}}}) | {"$defs": {"x": {"enum": NUMBERS}}},
+        OBJECT | {"properties": {"a": {"enum": NUMBERS}, "more": {"$ref": "#"}}},
+    ],
+)
+def test_options_that_many_values_are_compared_with_are_few(content: dict[str, Any]):
+    """A list, or what contains itself, may bring 50,000 values, each to be compared with each option."""
+    assert refused(content) == MANY
+
+
+def test_the_dearest_options_keep_a_payload_within_its_second():
+    """A value that fits nothing is compared with all of them, and no schema has it compared more often."""
+    fits, one_more = ({"contains": {"enum": NUMBERS[:many]}} for many in (5, 6))
+
+    lint.require("research", field(fits))
+    assert refused(field(one_more)) == MANY
+    assert priced(field(fits)).options_ns * limits.PAYLOAD_VALUES_MAX <= 1e9
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        field({"pattern": SLOW}),
+        field({"allOf": [{"pattern": SLOW, "maxLength": 100}] * 100}),
+        OBJECT | {"properties": {f"p{each}": {"pattern": SLOW} for each in range(50)}},
+        field({"prefixItems": [{"pattern": SLOW}] * 50}),
+        field({"allOf": [{"pattern": "^[a-z]{3}-[0-9]+$"}] * 100}),
+        field({"items": {"pattern": "^.{1,500}$"}}),
+    ],
+)
+def test_patterns_that_meet_no_long_text_together_are_taken(content: dict[str, Any]):
+    lint.require("research", content)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        field({"allOf": [{"pattern": SLOW}] * 5}),
+        field({"items": {"anyOf": [{"pattern": SLOW, "maxLength": 100}] * 5}}),
+        field({"patternProperties": {f"{SLOW}{each}": {} for each in range(5)}}),
+        field({"propertyNames": {"anyOf": [{"pattern": SLOW}] * 5}}),
+        field({"pattern": "^[ab]*a[ab]{8000}c"}),
+        field({"pattern": "^(a?){2000}b"}),
+        field({"pattern": "^[ab]{1,4000}[ab]{4000}"}),
+        field({"anyOf": [{"$ref": "#/$defs/x"}] * 5}) | {"$defs": {"x": {"pattern": SLOW}}},
+        OBJECT | {"properties": {name: {"pattern": SLOW} for name in "abcde"} | {"more": {"$ref": "#"}}},
+    ],
+)
+def test_patterns_that_are_slow_together_are_no_contract(content: dict[str, Any]):
+    """A hundred of them in one place would take minutes for one text."""
+    assert refused(content) == LONG
+
+
+def test_what_a_pattern_is_compiled_to_bounds_what_a_text_may_cost():
+    assert priced(field({"allOf": [{"pattern": SLOW}] * 3})).patterns_bytes == 3 * (pattern_bytes(SLOW) or 0)
+    assert priced(field({"pattern": SLOW, "maxLength": 1_024})).patterns_bytes * 64 == pattern_bytes(SLOW)
