@@ -8,7 +8,7 @@ name. Where parts lead back into themselves they all add up.
   the other. Numbers are compared as fractions: 0.8 µs for 1.5, 1 µs for 1e300, 10 µs for 1e-300. The price is between,
   for the dearest have the most bytes. `type: integer` beside keeps fractions away.
 - Patterns. What remembers too many places at once (`a[ab]{300}c`) is followed place by place: 1 ns for each byte of
-  text and for each 14 bytes or more of the compiled pattern. One that begins with ^ and leaves nothing open but how
+  text and for each 12 bytes or more of the compiled pattern. One that begins with ^ and leaves nothing open but how
   often its end is repeated is only ever at one place, and costs nothing to speak of.
 
 What stands under no `items`, `contains` or the like is asked once for one payload, not once for each value; there a
@@ -23,7 +23,7 @@ from dropoff.contracts.subschemas import Subschema, Targets, inside, walk
 from dropoff.core import limits
 
 OPTIONS_NS_MAX: Final = 20_000  # for one value: 1 s for 50,000; 1.9 s if all of them are like 1e-300
-PATTERNS_BYTES_MAX: Final = 1 << 17  # for one text: 2.5 s for 256 kB if each has to be followed place by place
+PATTERNS_BYTES_MAX: Final = 1 << 17  # for one text: 1 to 3 s for 256 kB, where each is followed place by place
 
 NUMBER_NS: Final = 4_000
 INTEGER_NS: Final = 600
@@ -36,7 +36,7 @@ REPEATS: Final = (
 )  # fmt: skip
 APART: Final = ("properties", "prefixItems")  # one value is at one of these
 ONLY_NAMED: Final = ("$defs", "definitions")
-STRAIGHT: Final = re.compile(r"\^(?:[^*+?|{]|\{\d+\})*(?:[*+?]|\{\d+,\d*\})?\$?\Z")
+STRAIGHT: Final = re.compile(r"(?:\(\?[is]+\))?\^(?:[^*+?|{]|\{\d+\})*(?:[*+?]|\{\d+,\d*\})?\$?\Z")
 UTF8_MAX: Final = 4
 
 

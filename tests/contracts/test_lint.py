@@ -385,6 +385,7 @@ def test_the_dearest_options_keep_a_payload_within_its_second():
         field({"prefixItems": [{"pattern": SLOW}] * 50}),
         field({"allOf": [{"pattern": "^[a-z]{3}-[0-9]+$"}] * 100}),
         field({"items": {"pattern": "^.{1,500}$"}}),
+        field({"items": {"allOf": [{"pattern": "(?i)^[a-z]{900}$"}] * 3}}),
     ],
 )
 def test_patterns_that_meet_no_long_text_together_are_taken(content: dict[str, Any]):
@@ -400,6 +401,8 @@ def test_patterns_that_meet_no_long_text_together_are_taken(content: dict[str, A
         field({"propertyNames": {"anyOf": [{"pattern": SLOW}] * 5}}),
         field({"pattern": "^[ab]*a[ab]{8000}c"}),
         field({"pattern": "^(a?){2000}b"}),
+        field({"pattern": "^b|a[ab]{8000}c"}),
+        field({"pattern": "(?m)^[ab]{8000}c$"}),
         field({"pattern": "^[ab]{1,4000}[ab]{4000}"}),
         field({"anyOf": [{"$ref": "#/$defs/x"}] * 5}) | {"$defs": {"x": {"pattern": SLOW}}},
         OBJECT | {"properties": {name: {"pattern": SLOW} for name in "abcde"} | {"more": {"$ref": "#"}}},
