@@ -342,6 +342,7 @@ LONG = {"schema": "has patterns for the same text that would hold everybody up, 
         field({"items": {"type": "integer", "enum": list(range(33))}}),
         field({"items": {"enum": [f"{each}" for each in range(1_000)]}}),
         field({"items": {"enum": [*"abcdefgh", 1, None, True]}}),
+        field({"items": {"type": "number", "multipleOf": 0.01, "minimum": 0.5, "maximum": 9.5}}),
         field({"items": {"properties": {name: {"enum": [1, 2.5, 3]} for name in "abcdefgh"}}}),
     ],
 )
@@ -358,6 +359,7 @@ def test_options_that_are_quickly_compared_or_seldom_are_taken(content: dict[str
         field({"items": {"anyOf": [{"const": {"a": each}} for each in range(60)]}}),
         field({"items": {"enum": list(range(34)), "type": "integer"}}),
         field({"allOf": [{"items": {"const": each}} for each in range(6)]}),
+        field({"items": {"allOf": [{"multipleOf": each / 100} for each in range(1, 7)]}}),
         field({"items": {"properties": {"a": {"$ref": "#/$defs/x"}}}}) | {"$defs": {"x": {"enum": NUMBERS}}},
         OBJECT | {"properties": {"a": {"enum": NUMBERS}, "more": {"$ref": "#"}}},
     ],
@@ -385,6 +387,7 @@ def test_the_dearest_options_keep_a_payload_within_its_second():
         field({"prefixItems": [{"pattern": SLOW}] * 50}),
         field({"allOf": [{"pattern": "^[a-z]{3}-[0-9]+$"}] * 100}),
         field({"items": {"pattern": "^.{1,500}$"}}),
+        field({"items": {"pattern": r"^[\w\s.,!?*|-]{1,200}$"}}),
         field({"items": {"allOf": [{"pattern": "(?i)^[a-z]{900}$"}] * 3}}),
     ],
 )
