@@ -15,13 +15,17 @@ from typing import Any, Final
 
 import jsonschema
 import pytest
+import redis.asyncio
 
 from dropoff import errors, wiring
+from dropoff.contracts.schema import hash_of
 from dropoff.core import places
+from dropoff.core.payload import canonical
 from dropoff.doors.app import make_app
 from dropoff.doors.http import calls, openapi, routes
 from dropoff.doors.http.batch import BATCH_BYTES_MAX
 from dropoff.settings import Settings
+from dropoff.storage.keys import Keys
 from tests import wire
 from tests.cli.brokers import Heard, ask
 from tests.doors.http.house import BRIEF, WORK, Agent
@@ -285,6 +289,18 @@ async def a_move(town: Town) -> None:
     assert (await mover.done("/v1/pick_up", queue | {"accepts": ["moved@1"]}))["status"] == "picked_up"
 
 
+async def a_loss(town: Town) -> None:
+    """A queue whose schema the store has lost, before anybody has asked for it."""
+    lost = {"type": "object", "description": "Soon lost."}
+    await town.queue("lost", lost)
+    agent = await town.agent("loser", "drop:lost")
+    async with redis.asyncio.Redis(unix_socket_path=str(town.server.socket)) as store:
+        assert await store.delete(Keys().of("schema", hash=hash_of(canonical(lost)))) == 1
+    await agent.done("/v1/describe")
+    for era in ERAS:
+        await town.line(agent, era).call("describe_queues")
+
+
 async def refusals(town: Town, scout: Agent, writer: Agent) -> None:
     """Codes of the table, each where it is usually met."""
     ops, nobody = town.operator, town.known("")
@@ -446,6 +462,7 @@ async def test_what_crosses_fits_and_nothing_is_defined_that_does_not_cross(
     await many_at_once(town)
     await every_act(town)
     await a_move(town)
+    await a_loss(town)
     for era in ERAS:
         await by_mcp(town, era)
     await refusals(town, scout, writer)
