@@ -250,6 +250,10 @@ def test_who_is_revoked_reads_why_at_the_next_call(desk: Desk):
     """In the middle of its work, with a client that has been connected all the time."""
     lease_id = picked_up(desk)["lease_id"]
     desk.operate("agent", "revoke", desk.writer.name)
-    before = desk.steps()
+
+    def done() -> list[str]:
+        return [step for step in desk.steps() if step != "recall"]  # upkeep's, whenever it comes
+
+    before = done()
     is_thrown(desk.writer.seen("complete_handoff", lease_id=lease_id, result=FOUND))
-    assert desk.steps() == before
+    assert done() == before
