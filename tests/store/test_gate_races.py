@@ -108,6 +108,10 @@ async def at_work(house: House, bearer: str, told: list[str], enough: asyncio.Ev
             told.append("done")
         except (Frozen, Unauthenticated, NotAllowed, QueueUnknown, ChangingNow) as refusal:
             told.append(type(refusal).__name__)
+        except BrokerUnavailable as unknown:  # it could not see either whether this completion was heard before
+            if not isinstance(unknown.__cause__, ChangingNow):
+                raise
+            told.append("ChangingNow")
 
 
 @asynccontextmanager
