@@ -20,6 +20,7 @@ from dropoff.storage.keys import Keys
 from dropoff.storage.store import RedisStore
 from tests import world
 from tests.look import Look, unexplained
+from tests.loopback import Loopback, counting
 from tests.proxy import Proxy
 from tests.servers import PRODUCTS, Server, source_of
 from tests.world import Clock
@@ -138,6 +139,12 @@ async def proxy(server: Server) -> AsyncIterator[Proxy]:
 @pytest.fixture
 def clock() -> Clock:
     return Clock()
+
+
+@pytest.fixture
+def loopback() -> Iterator[Loopback]:
+    with counting() as server:
+        yield server
 
 
 @pytest.fixture

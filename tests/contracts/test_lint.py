@@ -1,11 +1,9 @@
 """What may become a contract, and what may not."""
 
-import http.server
 import json
 import re
-import threading
 import time
-from collections.abc import Iterator
+import urllib.request
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +14,7 @@ from dropoff.contracts.evaluations import evaluations
 from dropoff.contracts.gate import CannotCompileError, compile_schema, pattern_bytes
 from dropoff.core import limits
 from dropoff.errors import SchemaRefused
+from tests.loopback import Loopback
 
 OBJECT = {"type": "object"}
 SCHEMAS = Path(__file__).resolve().parents[2] / "schemas"
@@ -204,34 +203,15 @@ def test_the_gate_has_the_last_word(monkeypatch: pytest.MonkeyPatch):
 # ---- nothing is fetched -------------------------------------------------------------------------------------------
 
 
-class Counter(http.server.ThreadingHTTPServer):
-    hits = 0
-    address = ""
-
-
-@pytest.fixture
-def loopback() -> Iterator[Counter]:
-    """A server that would gladly hand out a schema, and counts who asks."""
-
-    class Answer(http.server.BaseHTTPRequestHandler):
-        def do_GET(self):
-            server.hits += 1
-            self.send_response_only(200)  # which writes no log line
-            self.end_headers()
-            self.wfile.write(json.dumps({"type": "object"}).encode())
-
-    server = Counter(("127.0.0.1", 0), Answer)
-    server.address = f"http://127.0.0.1:{server.server_port}/schema.json"
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    yield server
-    server.shutdown()
-    thread.join()
-    server.server_close()
+def test_the_loopback_counts_who_asks(loopback: Loopback):
+    """Or the tests that want nobody to ask would prove nothing."""
+    with urllib.request.urlopen(loopback.address) as answer:
+        assert answer.read() == b'{"type":"object"}'
+    assert loopback.hits == 1
 
 
 @pytest.mark.parametrize("keyword", ["$ref", "$schema", "$dynamicRef"])
-def test_a_remote_reference_is_refused_and_never_reached(keyword: str, loopback: Counter):
+def test_a_remote_reference_is_refused_and_never_reached(keyword: str, loopback: Loopback):
     for content in ({keyword: loopback.address}, {"properties": {"a": {keyword: loopback.address}}}):
         refused(OBJECT | content)
 
@@ -245,7 +225,7 @@ def test_a_reference_that_would_have_to_be_fetched_is_told_so(ref: str):
     assert "nothing is fetched" in refused(OBJECT | {"properties": {"a": {"$ref": ref}}})['schema.properties.a["$ref"]']
 
 
-def test_an_address_is_only_a_name_for_what_is_there(loopback: Counter):
+def test_an_address_is_only_a_name_for_what_is_there(loopback: Loopback):
     """By it, or by a way from it, one schema in here may mean another; nobody goes and looks."""
     content = OBJECT | {
         "$id": loopback.address,
@@ -261,7 +241,7 @@ def test_an_address_is_only_a_name_for_what_is_there(loopback: Counter):
     assert loopback.hits == 0
 
 
-def test_the_gate_itself_fetches_nothing_even_if_no_rule_stood_before_it(loopback: Counter, tmp_path: Path):
+def test_the_gate_itself_fetches_nothing_even_if_no_rule_stood_before_it(loopback: Loopback, tmp_path: Path):
     (tmp_path / "schema.json").write_text("{}")
 
     for ref in (loopback.address, (tmp_path / "schema.json").as_uri(), "schema.json"):

@@ -9,10 +9,8 @@ broker at which nothing happens, and a bystander who asks it side by side with t
 """
 
 import asyncio
-import http.server
 import json
-import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,6 +21,7 @@ from tests.contracts.test_gate import doubled
 from tests.crash.conductor import store_pid
 from tests.doors.every_door import DOORS, PLACES, Heard, House, bystander, house
 from tests.doors.mcp.wire import ERAS
+from tests.loopback import Loopback
 
 ANSWERED_MS = 100.0
 CALM_MS = 50.0  # a machine on which the other broker takes longer is too busy for the strict figure
@@ -75,32 +74,6 @@ REFUSED = {  # `no_call`: the SDK's parser would not read it
     "arguments_invalid", "payload_invalid", "result_invalid", "next_invalid", "payload_too_large", "schema_refused",
     "no_call",
 }  # fmt: skip
-
-
-class Counter(http.server.ThreadingHTTPServer):
-    hits = 0
-    address = ""
-
-
-@pytest.fixture
-def loopback() -> Iterator[Counter]:
-    """A server that counts who asks for what a reference names."""
-
-    class Answer(http.server.BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            server.hits += 1
-            self.send_response_only(200)
-            self.end_headers()
-            self.wfile.write(b"{}")
-
-    server = Counter(("127.0.0.1", 0), Answer)
-    server.address = f"http://127.0.0.1:{server.server_port}/schema.json"
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    yield server
-    server.shutdown()
-    thread.join()
-    server.server_close()
 
 
 async def explode(at: House, door: str, remote: str) -> None:
@@ -167,7 +140,7 @@ async def bystanders(at: House) -> AsyncIterator[Answers]:
 
 
 @pytest.mark.parametrize("door", DOORS)
-async def test_no_bomb_goes_through_a_door_and_nobody_waits_for_it(door: str, loopback: Counter):
+async def test_no_bomb_goes_through_a_door_and_nobody_waits_for_it(door: str, loopback: Loopback):
     """All of them at each place of the door. Of a key that stands twice the SDK's parser drops the first before we see
     it, at both revisions of MCP: there the last counts, and the test below shows that it alone goes on.
     """
@@ -180,7 +153,7 @@ async def test_no_bomb_goes_through_a_door_and_nobody_waits_for_it(door: str, lo
     assert answers.prompt, answers
 
 
-async def test_no_schema_is_a_bomb_and_nobody_waits_for_its_judge(loopback: Counter):
+async def test_no_schema_is_a_bomb_and_nobody_waits_for_its_judge(loopback: Loopback):
     """One after the other, and all at once."""
     async with house() as at:
         async with bystanders(at) as answers:
@@ -218,7 +191,7 @@ needs_proc = pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason=
 
 
 @needs_proc
-async def test_what_bombs_take_of_memory_does_not_grow_with_them(loopback: Counter):
+async def test_what_bombs_take_of_memory_does_not_grow_with_them(loopback: Loopback):
     """The second round costs no more than the first has left behind."""
     async with house() as at:
         await explode(at, "http", loopback.address)
@@ -232,7 +205,7 @@ async def test_what_bombs_take_of_memory_does_not_grow_with_them(loopback: Count
 
 @needs_proc
 @pytest.mark.campaign
-async def test_the_strict_figures(loopback: Counter):
+async def test_the_strict_figures(loopback: Loopback):
     """Others are answered within 100 ms; 10 s after the bombs the memory is within 10 % of what it was.
 
     Where the machine is so busy that a broker at which nothing happens takes longer, the first is not asserted.
