@@ -28,7 +28,7 @@ from dropoff.operations.effects import Effects, effects
 
 log = logging.getLogger("dropoff.operations")
 
-REPORT_S_MAX: Final = 10.0  # after this no further queue is begun: a command waits 30 s for its answer
+REPORT_S_MAX: Final = 10.0  # after this no further queue is begun; those that are left are counted
 WITNESS_CHARS_MAX: Final = 300  # in a refusal; a look at what a version means shows the whole
 
 
